@@ -1,0 +1,73 @@
+"""mafl-opt: plan asynchronous multi-model federated learning over a radio network.
+
+    >>> import mafl_opt as mo
+    >>> s = mo.Scenario.default()
+    >>> plan = mo.solve(s, backend="conic")
+    >>> mo.check(s, plan)
+    >>> mo.replay(s, plan)
+
+Names are imported on first use, so that ``import mafl_opt`` stays fast and light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mafl_opt.core.check import CheckReport, check
+    from mafl_opt.core.errors import InputError, MaflError
+    from mafl_opt.core.plan import Plan, Sessions
+    from mafl_opt.core.scenario import Scenario
+    from mafl_opt.core.status import PointStatus, Termination
+    from mafl_opt.formulations.problem import Problem
+    from mafl_opt.solvers.registry import backends, solve
+    from mafl_opt.validation.replay import Replay, replay
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CheckReport": "core.check",
+    "check": "core.check",
+    "InputError": "core.errors",
+    "MaflError": "core.errors",
+    "Plan": "core.plan",
+    "Sessions": "core.plan",
+    "Scenario": "core.scenario",
+    "PointStatus": "core.status",
+    "Termination": "core.status",
+    "Problem": "formulations.problem",
+    "backends": "solvers.registry",
+    "solve": "solvers.registry",
+    "Replay": "validation.replay",
+    "replay": "validation.replay",
+}
+
+__all__ = [
+    "CheckReport",
+    "InputError",
+    "MaflError",
+    "Plan",
+    "PointStatus",
+    "Problem",
+    "Replay",
+    "Scenario",
+    "Sessions",
+    "Termination",
+    "__version__",
+    "backends",
+    "check",
+    "replay",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

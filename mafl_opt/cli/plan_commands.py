@@ -1,0 +1,150 @@
+"""Commands about plans: ``solve``, ``check``, ``replay`` and ``backends``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mafl_opt.cli.arguments import (
+    echo_json,
+    finite,
+    json_option,
+    load_scenario,
+    out_option,
+    quiet_option,
+    require_output,
+    scenario_argument,
+    seed_option,
+)
+from mafl_opt.cli.progress import show_progress
+
+__all__ = ["backends", "check", "replay", "solve"]
+
+#: Exit code of an infeasible plan or a failed check.
+FAILED = 1
+
+
+@click.command()
+@scenario_argument
+@click.option("--backend", default="conic", show_default=True, metavar="NAME",
+              help="Who plans; see `mafl-opt backends`.")  # fmt: skip
+@out_option("Plan file to write, .json or .parquet.")
+@click.option("--time-limit", type=float, callback=finite, metavar="S",
+              help="Stop after this many seconds with the best plan so far.")  # fmt: skip
+@click.option("--gap", type=float, callback=finite, metavar="REL",
+              help="Stop when (objective - bound) / objective is this small.")  # fmt: skip
+@seed_option
+@click.option("--start", metavar="PLAN", help="Plan file to start from.")
+@click.option("--solver", metavar="NAME", help="Numerical solver inside the backend.")
+@json_option
+@quiet_option
+@click.pass_context
+def solve(
+    context: click.Context, /, scenario: str, backend: str, out: str, as_json: bool, quiet: bool,
+    start: str | None, **flags: Any,
+) -> None:  # fmt: skip
+    """Plan the sessions of SCENARIO and write them to a file.
+
+    Flags that the backend cannot use are refused by name. Ctrl-C ends the search with the best
+    plan so far. Exit code 1: no feasible plan.
+    """
+    from mafl_opt.core.check import check as check_plan
+    from mafl_opt.core.plan import Plan
+    from mafl_opt.core.status import PointStatus
+    from mafl_opt.report.summary import describe_plan, plan_digest
+    from mafl_opt.solvers.registry import solve as solve_scenario
+
+    path = require_output(out, (".json", ".parquet"), inputs=[scenario])
+    loaded = load_scenario(scenario)
+    options = {name: value for name, value in flags.items() if value is not None}
+    if start is not None:
+        options["start"] = Plan.load(start)
+    with show_progress(backend, silent=quiet or as_json) as progress:
+        plan = solve_scenario(loaded, backend, progress=progress, **options)
+    plan.save(path)
+    report = check_plan(loaded, plan)
+    if as_json:
+        echo_json({"plan": str(path), **plan_digest(plan, report)})
+    else:
+        click.echo(describe_plan(plan, report))
+        click.echo(f"wrote {path}")
+    if plan.point is not PointStatus.FEASIBLE or not report.ok:
+        context.exit(FAILED)
+
+
+@click.command()
+@scenario_argument
+@click.argument("plan", metavar="PLAN")
+@json_option
+@click.pass_context
+def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> None:
+    """Re-derive objective, bound and feasibility of PLAN from the model page.
+
+    Exit code 1: a constraint is broken or the plan's header claims something untrue.
+    """
+    from mafl_opt.core.check import check as check_plan
+    from mafl_opt.core.plan import Plan
+
+    report = check_plan(load_scenario(scenario), Plan.load(plan))
+    if as_json:
+        echo_json(report.to_dict())
+    else:
+        click.echo(str(report))
+    if not report.ok:
+        context.exit(FAILED)
+
+
+@click.command()
+@scenario_argument
+@click.argument("plan", metavar="PLAN")
+@click.option("--data", metavar="DIR",
+              help="Folder with IDX data, MNIST say; without it, embedded data.")  # fmt: skip
+@seed_option
+@out_option("Replay file to write, .json.")
+@json_option
+@quiet_option
+@click.pass_context
+def replay(
+    context: click.Context, scenario: str, plan: str, data: str | None, seed: int | None,
+    out: str, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Train the models of SCENARIO exactly as PLAN says and record what they reach.
+
+    A plan that fails the check is not replayed: exit code 1.
+    """
+    from mafl_opt.core.check import check as check_plan
+    from mafl_opt.core.plan import Plan
+    from mafl_opt.report.summary import describe_replay, replay_digest
+
+    path = require_output(out, (".json",), inputs=[scenario, plan])
+    loaded, chosen = load_scenario(scenario), Plan.load(plan)
+    report = check_plan(loaded, chosen)
+    if not report.ok:
+        click.echo(f"mafl-opt: {plan} fails the check: {report.violations[0]}", err=True)
+        context.exit(FAILED)
+    # After the check: torch takes a second or two to import.
+    from mafl_opt.validation.replay import replay as replay_plan
+
+    with show_progress("replay", silent=quiet or as_json) as progress:
+        result = replay_plan(loaded, chosen, data=data, seed=seed or 0, progress=progress)
+    result.save(path)
+    if as_json:
+        echo_json({"replay": str(path), **replay_digest(result)})
+    else:
+        click.echo(describe_replay(result))
+        click.echo(f"wrote {path}")
+
+
+@click.command()
+@json_option
+def backends(as_json: bool) -> None:
+    """List who can plan, what each proves and which flags it takes."""
+    from mafl_opt.report.summary import backend_digest, describe_backends
+    from mafl_opt.solvers.registry import backends as list_backends
+
+    found = list_backends()
+    if as_json:
+        echo_json([backend_digest(info) for info in found])
+    else:
+        click.echo(describe_backends(found))

@@ -1,0 +1,1 @@
+"""Tables and pictures of scenarios, plans and replays."""

@@ -1,0 +1,171 @@
+"""What every backend is, and the run it keeps: clock, incumbent, bound and trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from mafl_opt.core.plan import Plan, Sessions
+from mafl_opt.core.status import PointStatus, Termination
+from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.schedule import Schedule
+
+__all__ = ["Backend", "Options", "Progress", "Run"]
+
+#: Called with a message and the fraction done, or None when that is unknown.
+Progress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options of a solve; a backend reads those it accepts.
+
+    Attributes
+    ----------
+    time_limit : float or None
+        Seconds of wall clock after which the best plan so far is returned; None: no limit.
+    gap : float
+        Relative gap at which a backend that proves bounds may stop.
+    seed : int
+        Of every random draw; the same seed gives the same plan when no time limit cuts in.
+    solver : str or None
+        Name of the numerical solver inside, where a backend offers a choice.
+    """
+
+    time_limit: float | None = None
+    gap: float = 1e-3
+    seed: int = 0
+    solver: str | None = None
+
+
+class Backend(Protocol):
+    """A way to solve P. One file each; see `registry` for how it is found.
+
+    Attributes
+    ----------
+    name, summary : str
+    proves_bound : bool
+        Whether its plans carry a lower bound.
+    accepts : frozenset of str
+        Options it can use: names of `Options` fields, and ``start``.
+    """
+
+    name: str
+    summary: str
+    proves_bound: bool
+    accepts: frozenset[str]
+
+    def missing(self) -> str:
+        """What must be installed before it can run; empty when it can."""
+        ...
+
+    def solve(self, run: Run) -> Plan:
+        """Solve ``run.problem``; bad luck is a status, not an exception."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """One solve in progress. Keeps the best schedule, the bound and the trace.
+
+    Attributes
+    ----------
+    problem : Problem
+    options : Options
+    start : Plan or None
+        A plan to start from.
+    progress : callable or None
+    """
+
+    problem: Problem
+    options: Options
+    start: Plan | None = None
+    progress: Progress | None = None
+    best: Schedule | None = None
+    bound: float | None = None
+    termination: Termination | None = None
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds since the solve began."""
+        return time.perf_counter() - self.began
+
+    @property
+    def objective(self) -> float:
+        """Objective of the best schedule; inf without one."""
+        return self.best.objective() if self.best is not None else np.inf
+
+    def stop(self) -> bool:
+        """Whether the time limit has come; sets the termination if so."""
+        limit = self.options.time_limit
+        if self.termination is None and limit is not None and self.seconds >= limit:
+            self.termination = Termination.TIME_LIMIT
+        return self.termination is not None
+
+    def remaining(self) -> float | None:
+        """Seconds left until the time limit; None without one."""
+        limit = self.options.time_limit
+        return None if limit is None else max(limit - self.seconds, 0.0)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Turn Ctrl-C inside the body into a termination; the best plan so far stands."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.termination = Termination.INTERRUPTED
+
+    def offer(self, schedule: Schedule, event: str) -> None:
+        """Keep a schedule if it is feasible and better than the best so far."""
+        objective = schedule.objective()
+        if objective < self.objective:
+            self.best = schedule.copy()
+            self._note(event)
+
+    def raise_bound(self, bound: float, event: str) -> None:
+        """Keep a lower bound if it is higher than the one so far."""
+        if self.bound is None or bound > self.bound:
+            self.bound = bound
+            self._note(event)
+
+    def say(self, message: str, fraction: float | None = None) -> None:
+        """Tell a waiting person."""
+        if self.progress is not None:
+            self.progress(message, fraction)
+
+    def _note(self, event: str) -> None:
+        objective = self.objective
+        entry = {
+            "seconds": round(self.seconds, 3),
+            "objective": objective if np.isfinite(objective) else None,
+            "bound": self.bound,
+            "event": event,
+        }
+        self.trace.append(entry)
+        shown = "no plan yet" if entry["objective"] is None else f"objective {objective:.6g}"
+        self.say(f"{event}: {shown}" + ("" if self.bound is None else f", bound {self.bound:.6g}"))
+
+    def plan(
+        self, name: str, termination: Termination, certificate: dict[str, Any] | None = None
+    ) -> Plan:
+        """Wrap up. A termination set on the way (time, Ctrl-C) wins over the one given here."""
+        feasible = self.best is not None
+        sessions = self.best.sessions() if self.best is not None else Sessions.empty()
+        objective = self.problem.objective(sessions) if feasible else None
+        bound = self.bound
+        if bound is not None and objective is not None:
+            # The objective is attained, so a bound above it by round-off is the objective.
+            bound = min(bound, objective)
+        return Plan(
+            sessions=sessions, backend=name, termination=self.termination or termination,
+            point=PointStatus.FEASIBLE if feasible else PointStatus.NONE,
+            objective=objective, bound=bound, seconds=self.seconds,
+            trace=tuple(self.trace), certificate=certificate,
+        )  # fmt: skip

@@ -1,0 +1,282 @@
+"""From any schedule to a good one: insertion, re-planning of single devices, ruin and recreate.
+
+Every step is judged by the exact objective, so nothing here can make a schedule worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
+from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.schedule import Schedule
+
+__all__ = ["Improver", "fill"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Stop = Callable[[], bool]
+
+# An improvement smaller than this, relative, is round-off and would let a search run in circles.
+_WORTH = 1e-10
+_REPRICE_ROUNDS = 3
+_BUDGET_STEPS = 14
+
+
+def fill(schedule: Schedule, index: Ints | None = None) -> None:
+    """Insert the column of best marginal gain until none improves the objective.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Changed in place.
+    index : (columns,), optional
+        Columns to choose from; all by default.
+    """
+    while True:
+        change, batch = schedule.insertions(index)
+        if not change.size:
+            return
+        best = int(np.argmin(change))
+        if not change[best] < -_WORTH * (1.0 + abs(schedule.value()[1])):
+            return
+        schedule.insert(best if index is None else int(index[best]), int(batch[best]))
+
+
+class Improver:
+    """Local search over the devices of one problem.
+
+    Parameters
+    ----------
+    problem : Problem
+    seed : int
+    stop : callable
+        Asked between steps; true ends the search at once.
+    """
+
+    def __init__(self, problem: Problem, seed: int, stop: Stop) -> None:
+        self.problem = problem
+        self.stop = stop
+        self.random = np.random.default_rng(seed)
+        columns = problem.columns
+        edges = np.searchsorted(columns.device, np.arange(problem.scenario.num_devices + 1))
+        self._own = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._columns = [columns.take(own) for own in self._own]
+        self._programs = [DeviceProgram(problem.scenario, own) for own in self._columns]
+        self._toll = np.zeros(len(columns))
+
+    def charge(self, prices: Prices) -> None:
+        """Make `shake` respect what uplinks and step caps cost others, by a relaxation's prices."""
+        c = self.problem.columns
+        self._toll = prices.uplink[c.upload - 1] + prices.step_cap[c.upload - 1, c.task] * c.step
+
+    # -- searches --------------------------------------------------------------------------
+
+    def descend(self, schedule: Schedule) -> Schedule:
+        """Re-plan devices in turn until none improves; returns the better schedule."""
+        best = schedule
+        stale = 0
+        devices = self.problem.scenario.num_devices
+        while stale < devices and not self.stop():
+            for device in self.random.permutation(devices):
+                candidate = best.copy()
+                candidate.withdraw_device(int(device))
+                self.replan(candidate, int(device), best)
+                if _better(candidate, best):
+                    best, stale = candidate, 0
+                else:
+                    stale += 1
+                if stale >= devices or self.stop():
+                    break
+            candidate = self.resize(best)
+            fill(candidate)
+            if _better(candidate, best):
+                best, stale = candidate, 0
+        return best
+
+    def shake(self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None]) -> Schedule:
+        """Ruin a few devices and recreate them, keeping what improves.
+
+        Parameters
+        ----------
+        schedule : Schedule
+        rounds : int
+            Rounds without improvement after which it ends.
+        found : callable
+            Told about every improvement.
+        """
+        best = schedule
+        quiet = 0
+        devices = self.problem.scenario.num_devices
+        while quiet < rounds and not self.stop():
+            count = int(self.random.integers(1, min(4, devices) + 1))
+            picked = self.random.choice(devices, size=count, replace=False)
+            candidate = best.copy()
+            for device in picked:
+                candidate.withdraw_device(int(device))
+            toll = self._toll * self.random.choice([0.0, 0.5, 1.0])
+            for device in self.random.permutation(picked):
+                self.replan(candidate, int(device), best, toll)
+            fill(candidate)
+            if self.random.random() < 0.5:
+                candidate = self.resize(candidate)
+            quiet += 1
+            if _better(candidate, best):
+                best, quiet = candidate, 0
+                found(best)
+        return best
+
+    # -- moves -----------------------------------------------------------------------------
+
+    def round(self, wish: Floats, prices: Prices) -> Schedule:
+        """Turn a fractional point into a schedule, device by device.
+
+        Each device takes its cheapest plan at the relaxation's prices, with a discount on the
+        columns the fractional point uses, among what uplinks, step caps and budget still admit.
+
+        Parameters
+        ----------
+        wish : (columns,)
+            x of the relaxation, in [0, 1].
+        prices : Prices
+        """
+        c, s = self.problem.columns, self.problem.scenario
+        schedule = Schedule(self.problem)
+        e = s.energy_weight + prices.energy[c.device]
+        batch = best_batches(c, prices.numerator[c.task], e)
+        cost = prices.reduced_costs(s, c, batch)
+        # The cheapest columns all cost about the same; the discount makes the used ones win.
+        cost -= wish * (np.abs(cost[wish > 0.01]).max(initial=0.0) + prices.progress[c.task] * c.progress)
+        size = np.array([wish[own].sum() for own in self._own])
+        for device in np.argsort(-size, kind="stable"):
+            own, columns = self._own[device], self._columns[device]
+            if not own.size:
+                continue
+            within = np.minimum(batch[own], columns.batch_within(s.devices.energy_budget_j[device]))
+            room = schedule.room(own) & (within >= 1)
+            _, chosen = self._programs[device].solve(np.where(room, cost[own], np.inf))
+            for k in chosen[np.argsort(cost[own][chosen], kind="stable")]:
+                left = columns.take(chosen[chosen == k]).batch_within(schedule.energy_left()[device])
+                if left[0] >= 1:
+                    schedule.insert(int(own[k]), int(min(left[0], within[k])))
+        fill(schedule)
+        return schedule
+
+    def replan(
+        self, schedule: Schedule, device: int, reference: Schedule, toll: Floats | None = None
+    ) -> None:
+        """Give an idle device its best plan: exact at fixed prices, prices taken anew each round.
+
+        The device's uplinks and step-cap shares never add up (its sessions end in different
+        slots), so what the others leave over binds session by session and the dynamic program is
+        exact; the budget is priced.
+
+        Parameters
+        ----------
+        schedule : Schedule
+            With nothing on the device; changed in place.
+        device : int
+        reference : Schedule
+            Whose totals give the first prices.
+        toll : (columns,), optional
+            Charged on top. With one, the plan at the first prices is taken as it is; without, the
+            best plan seen is.
+        """
+        own, columns, program = self._own[device], self._columns[device], self._programs[device]
+        if not own.size:
+            return
+        room = schedule.room(own)
+        budget = float(schedule.energy_left()[device])
+        room &= columns.batch_within(budget) >= 1
+        charge = np.zeros(own.size) if toll is None else toll[own]
+        best, totals = schedule.copy(), reference
+        fill(best, own)
+        for attempt in range(_REPRICE_ROUNDS):
+            chosen, batch = self._cheapest(device, program, room, budget, totals, charge)
+            trial = schedule.copy()
+            for k, size in zip(chosen, batch, strict=True):
+                trial.insert(int(own[k]), int(size))
+            if charge.any():
+                best = trial
+                break
+            fill(trial, own)
+            if _better(trial, best):
+                best = trial.copy()
+            elif attempt:
+                break
+            totals = trial
+        schedule.assign(best)
+
+    def _cheapest(
+        self, device: int, program: DeviceProgram, room: NDArray[np.bool_], budget: float,
+        totals: Schedule, charge: Floats,
+    ) -> tuple[Ints, Ints]:  # fmt: skip
+        """Cheapest plan of a device within its budget, at the marginal prices of `totals`."""
+        columns, s = self._columns[device], self.problem.scenario
+        weight = s.tasks.weight
+        served = totals.served()
+        a = np.where(served, totals.progress, np.inf)
+        lam = np.where(served, weight / a, weight / columns.progress.max())
+        ratio = np.where(served, totals.numerator / a, totals.numerator / columns.progress.max())
+
+        def plan(extra: float) -> tuple[Ints, Ints, float]:
+            e = np.full(len(columns), s.energy_weight + extra)
+            batch = best_batches(columns, lam[columns.task], e)
+            batch = np.clip(np.minimum(batch, columns.batch_within(budget)), 1, None)
+            energy = columns.energy(batch)
+            cost = lam[columns.task] * (columns.error_at(batch) - ratio[columns.task] * columns.progress)
+            cost = np.where(room, cost + e * energy + charge, np.inf)
+            _, chosen = program.solve(cost)
+            return chosen, batch[chosen], float(energy[chosen].sum())
+
+        chosen, batch, spent = plan(0.0)
+        if spent <= budget:
+            return chosen, batch
+        low, high = 0.0, max(s.energy_weight, 1e-6 * float(ratio.max()) / max(budget, 1e-12), 1e-12)
+        kept = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        for _ in range(_BUDGET_STEPS * 3):
+            chosen, batch, spent = plan(high)
+            if spent <= budget:
+                kept = chosen, batch
+                break
+            low, high = high, high * 8.0
+        for _ in range(_BUDGET_STEPS):
+            middle = 0.5 * (low + high)
+            chosen, batch, spent = plan(middle)
+            if spent <= budget:
+                kept, high = (chosen, batch), middle
+            else:
+                low = middle
+        return kept
+
+    def resize(self, schedule: Schedule) -> Schedule:
+        """Take every session out in turn and put its slots' best column back.
+
+        Sees iteration counts, batch sizes and tasks at exact objective.
+        """
+        best = schedule.copy()
+        columns = self.problem.columns
+        for k in self.random.permutation(list(schedule.batch)):
+            if self.stop():
+                break
+            i, r, u = columns.device[k], columns.receive[k], columns.upload[k]
+            own = self._own[i]
+            inside = own[(columns.receive[own] >= r) & (columns.upload[own] <= u)]
+            trial = best.copy()
+            trial.withdraw(int(k))
+            fill(trial, inside)
+            if _better(trial, best):
+                best = trial
+        return best
+
+
+def _better(candidate: Schedule, best: Schedule) -> bool:
+    missing, total = candidate.value()
+    missing_best, total_best = best.value()
+    if missing != missing_best:
+        return missing < missing_best
+    return total < total_best - _WORTH * (1.0 + abs(total_best))
+

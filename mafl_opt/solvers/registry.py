@@ -1,0 +1,181 @@
+"""Backends by name, and the one way to run them."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Any
+
+from mafl_opt.core.errors import InputError
+from mafl_opt.core.plan import Plan
+from mafl_opt.core.scenario import Scenario
+from mafl_opt.core.status import Termination
+from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.base import Backend, Options, Progress, Run
+
+__all__ = ["BackendInfo", "backends", "get_backend", "solve"]
+
+# Imported on use; third parties add to these through the entry-point group mafl_opt.solvers.
+_BACKENDS = {
+    "conic": "mafl_opt.solvers.conic:Conic",
+    "greedy": "mafl_opt.solvers.greedy:Greedy",
+    "fedavg": "mafl_opt.solvers.fedavg:FedAvg",
+    "fedasync": "mafl_opt.solvers.fedasync:FedAsync",
+    "random": "mafl_opt.solvers.random_plan:RandomPlan",
+}
+_VERSIONED = ("mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """What a backend is, without running it.
+
+    Attributes
+    ----------
+    name, summary : str
+    proves_bound : bool
+    accepts : frozenset of str
+        Option names it can use.
+    available : bool
+    missing : str
+        What to install when it is not available.
+    """
+
+    name: str
+    summary: str
+    proves_bound: bool
+    accepts: frozenset[str]
+    available: bool
+    missing: str
+
+
+@cache
+def _found() -> dict[str, str]:
+    plugins = {point.name: point.value for point in entry_points(group="mafl_opt.solvers")}
+    return {**plugins, **_BACKENDS}
+
+
+def get_backend(name: str) -> Backend:
+    """Return the backend of a name.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it lacks a package.
+    """
+    if name not in _found():
+        raise InputError("backend", "one of " + ", ".join(_found()), name)
+    module, _, attribute = _found()[name].partition(":")
+    backend: Backend = getattr(import_module(module), attribute)()
+    return backend
+
+
+def backends() -> tuple[BackendInfo, ...]:
+    """Describe every known backend."""
+    out = []
+    for name in _found():
+        b = get_backend(name)
+        missing = b.missing()
+        out.append(
+            BackendInfo(
+                name=name, summary=b.summary, proves_bound=b.proves_bound, accepts=b.accepts,
+                available=not missing, missing=missing,
+            )  # fmt: skip
+        )
+    return tuple(out)
+
+
+def solve(
+    scenario: Scenario | Problem,
+    backend: str = "conic",
+    *,
+    start: Plan | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Plan:
+    """Solve a scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario or Problem
+        A `Problem` can be given to many backends without preparing it again.
+    backend : str
+        See `backends`.
+    start : Plan, optional
+        Plan to start from, for backends that can use one; what no longer fits is left out.
+    progress : callable, optional
+        ``progress(message, fraction_or_None)``.
+    **options
+        Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``. ``None`` means not
+        given.
+
+    Returns
+    -------
+    Plan
+        Always; ``plan.termination`` and ``plan.point`` say what it is worth.
+
+    Raises
+    ------
+    InputError
+        For an unknown backend, a missing package, or an option the backend cannot use.
+    """
+    chosen = get_backend(backend)
+    missing = chosen.missing()
+    if missing:
+        raise InputError("backend", f"{backend} to be installed", missing)
+    given = {name: value for name, value in options.items() if value is not None}
+    _check_options(chosen, given, start)
+    run = Run(
+        problem=scenario if isinstance(scenario, Problem) else Problem(scenario=scenario),
+        options=Options(**given), start=start, progress=progress,
+    )  # fmt: skip
+    with run.interruptible():
+        untrainable = _untrainable_task(run.problem)
+    if run.termination is None and untrainable is not None:
+        run.say(f"task {untrainable} has weight but no device can ever train it")
+        plan = run.plan(backend, Termination.INFEASIBLE)
+    else:
+        plan = chosen.solve(run)
+    return plan.replace(
+        seconds=run.seconds, scenario_sha256=run.problem.scenario.sha256, versions=_versions()
+    )
+
+
+def _check_options(backend: Backend, given: dict[str, Any], start: Plan | None) -> None:
+    known = {f.name for f in fields(Options)}
+    for name in [*given, *(["start"] if start is not None else [])]:
+        if name != "start" and name not in known:
+            raise InputError(name, "one of " + ", ".join(sorted(known)), given[name])
+        if name not in backend.accepts:
+            usable = ", ".join(sorted(backend.accepts)) or "no options"
+            raise InputError(name, f"an option {backend.name} can use ({usable})", name)
+    for name, kinds in (("time_limit", (int, float)), ("gap", (int, float)), ("seed", (int,))):
+        value = given.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
+            raise InputError(name, f"{'an integer' if name == 'seed' else 'a number'} >= 0", value)
+
+
+def _untrainable_task(problem: Problem) -> str | None:
+    """First task of positive weight without a single possible session."""
+    tasks, c = problem.scenario.tasks, problem.columns
+    budget = problem.scenario.devices.energy_budget_j[c.device]
+    within = (c.batch_within(budget) >= 1) & (c.step <= tasks.step_cap[c.task])
+    within &= problem.scenario.network.uplink_capacity[c.upload - 1] >= 1
+    for j, name in enumerate(tasks.name):
+        if tasks.weight[j] > 0 and not (within & (c.task == j)).any():
+            return name
+    return None
+
+
+@cache
+def _versions() -> dict[str, str]:
+    out = {"python": platform.python_version()}
+    for package in _VERSIONED:
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return out

@@ -1,0 +1,187 @@
+"""A schedule under construction: chosen columns with running totals of all that P adds up.
+
+The one mutable object of the solvers; heuristics insert and withdraw columns here and ask what a
+change does to the objective. Capacity, step cap, budgets and exclusiveness hold at all times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.core.plan import Sessions
+from mafl_opt.formulations.bound import initial_error
+from mafl_opt.formulations.pricing import best_batches
+from mafl_opt.formulations.problem import Problem
+
+__all__ = ["Schedule"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Schedule:
+    """Chosen columns of a problem, with totals.
+
+    Attributes
+    ----------
+    batch : dict
+        Batch size by chosen column.
+    numerator, progress : (tasks,)
+        N_j and A_j.
+    energy_j : (devices,), J
+    uploads : (slots,)
+    step : (slots, tasks)
+    busy : (slots, devices), bool
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        s = problem.scenario
+        self.problem = problem
+        self.batch: dict[int, int] = {}
+        self.numerator = initial_error(s)
+        self.progress = np.zeros(s.num_tasks)
+        self.energy_j = np.zeros(s.num_devices)
+        self.uploads = np.zeros(s.num_slots, dtype=np.int64)
+        self.step = np.zeros((s.num_slots, s.num_tasks))
+        self.busy = np.zeros((s.num_slots, s.num_devices), dtype=bool)
+
+    def copy(self) -> Schedule:
+        """Return an independent copy."""
+        other = Schedule.__new__(Schedule)
+        other.problem = self.problem
+        other.assign(self)
+        return other
+
+    def assign(self, other: Schedule) -> None:
+        """Become a copy of another schedule of the same problem."""
+        for name in ("batch", "numerator", "progress", "energy_j", "uploads", "step", "busy"):
+            setattr(self, name, getattr(other, name).copy())
+
+    @classmethod
+    def from_sessions(cls, problem: Problem, sessions: Sessions) -> Schedule:
+        """Take over the sessions of a plan that still fit; the frequency is set anew."""
+        schedule = cls(problem)
+        columns = problem.columns
+        for k, batch in zip(columns.locate(sessions), sessions.batch_size, strict=True):
+            if k >= 0:
+                size = min(int(batch), int(columns.batch_hi[k]))
+                if size >= 1 and schedule.fits(int(k), size):
+                    schedule.insert(int(k), size)
+        return schedule
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def insert(self, k: int, batch: int) -> None:
+        """Add column `k`; the caller has made sure that it fits."""
+        self.batch[k] = batch
+        self._book(k, batch, 1)
+
+    def withdraw(self, k: int) -> int:
+        """Take column `k` out and return its batch size."""
+        batch = self.batch.pop(k)
+        self._book(k, batch, -1)
+        return batch
+
+    def withdraw_device(self, device: int) -> list[tuple[int, int]]:
+        """Take all columns of a device out; returns them with their batch sizes."""
+        owned = [k for k in self.batch if self.problem.columns.device[k] == device]
+        return [(k, self.withdraw(k)) for k in owned]
+
+    def _book(self, k: int, batch: int, sign: int) -> None:
+        c = self.problem.columns
+        one = c.take(np.array([k]))
+        i, j, u = c.device[k], c.task[k], c.upload[k] - 1
+        sized = np.array([batch])
+        self.numerator[j] += sign * one.error_at(sized)[0]
+        self.progress[j] += sign * c.progress[k]
+        self.energy_j[i] += sign * one.energy(sized)[0]
+        self.uploads[u] += sign
+        self.step[u, j] += sign * c.step[k]
+        self.busy[c.receive[k] : c.upload[k], i] = sign > 0
+
+    # -- questions -------------------------------------------------------------------------
+
+    def value(self) -> tuple[int, float]:
+        """Weighted tasks never trained, and O without their terms: smaller is better.
+
+        The second number is O itself when the first is 0.
+        """
+        s = self.problem.scenario
+        # Withdrawals leave round-off behind, so "never trained" is asked of the columns.
+        used = (s.tasks.weight > 0) & self.served()
+        ratios = self.numerator[used] / self.progress[used]
+        total = s.tasks.weight[used] @ ratios + s.energy_weight * self.energy_j.sum()
+        return int(((s.tasks.weight > 0) & ~used).sum()), float(total)
+
+    def objective(self) -> float:
+        """O of the schedule; inf while a weighted task is never trained."""
+        missing, total = self.value()
+        return np.inf if missing else total
+
+    def served(self) -> NDArray[np.bool_]:
+        """Tasks with at least one session; (tasks,)."""
+        served = np.zeros(self.problem.scenario.num_tasks, dtype=bool)
+        served[self.problem.columns.task[list(self.batch)]] = True
+        return served
+
+    def fits(self, k: int, batch: int) -> bool:
+        """Whether column `k` can be added with this batch size."""
+        one = self.problem.columns.take(np.array([k]))
+        room = self.room(np.array([k]))
+        return bool(room[0]) and bool(one.energy(np.array([batch]))[0] <= self.energy_left()[one.device[0]])
+
+    def energy_left(self) -> Floats:
+        """Budget left on every device; (devices,), J. Never negative."""
+        budget = self.problem.scenario.devices.energy_budget_j
+        return np.maximum(budget - self.energy_j, 0.0)
+
+    def room(self, index: Ints | None = None) -> NDArray[np.bool_]:
+        """Columns that exclusiveness, uplink and step cap would still admit; (columns,)."""
+        s = self.problem.scenario
+        c = self.problem.columns if index is None else self.problem.columns.take(index)
+        taken = np.concatenate([np.zeros((1, s.num_devices), int), np.cumsum(self.busy, axis=0)])
+        free = taken[c.upload, c.device] == taken[c.receive, c.device]
+        left = (s.tasks.step_cap - self.step)[c.upload - 1, c.task]
+        return np.asarray(
+            free & (self.uploads < s.network.uplink_capacity)[c.upload - 1] & (c.step <= left)
+        )
+
+    def insertions(self, index: Ints | None = None) -> tuple[Floats, Ints]:
+        """Change of the objective and best batch size for adding each column.
+
+        Parameters
+        ----------
+        index : (asked columns,), optional
+            All columns by default.
+
+        Returns
+        -------
+        change : (asked columns,)
+            inf where the column does not fit. The first session of a weighted task counts as a
+            change below any other, the better the lower the task's term becomes.
+        batch : (asked columns,)
+        """
+        s = self.problem.scenario
+        c = self.problem.columns if index is None else self.problem.columns.take(index)
+        j = c.task
+        weight = s.tasks.weight[j]
+        after = self.progress[j] + c.progress
+        batch = best_batches(c, weight / after, np.full(len(c), s.energy_weight))
+        batch = np.minimum(batch, c.batch_within(self.energy_left()[c.device]))
+        fits = (batch >= 1) & self.room(index)
+        batch = np.maximum(batch, 1)
+        term = weight * (self.numerator[j] + c.error_at(batch)) / after
+        served = self.served()
+        now = np.zeros(s.num_tasks)
+        np.divide(s.tasks.weight * self.numerator, self.progress, out=now, where=served)
+        first = 10.0 * (1.0 + now.sum() + term.max(initial=0.0))
+        now[~served & (s.tasks.weight > 0)] = first
+        change = term - now[j] + s.energy_weight * c.energy(batch)
+        return np.where(fits, change, np.inf), batch
+
+    def sessions(self) -> Sessions:
+        """Return the schedule as a table of sessions."""
+        index = np.array(sorted(self.batch), dtype=np.int64)
+        batch = np.array([self.batch[int(k)] for k in index], dtype=np.int64)
+        return self.problem.columns.sessions(index, batch)

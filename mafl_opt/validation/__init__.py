@@ -1,0 +1,1 @@
+"""The validator: plans executed in virtual time on real data with PyTorch."""

@@ -1,0 +1,83 @@
+"""The checker's formulas against the same formulas written out by hand for small l."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from small_scenarios import plain_scenario
+from tolerances import SAME_FORMULA
+
+from mafl_opt.core.terms import Facts, divide, local_steps
+
+
+def approx(value):
+    return pytest.approx(value, rel=SAME_FORMULA)
+
+
+def test_local_steps_are_counts_without_proximal_term():
+    assert list(local_steps(1.0, 3)) == [(0, 1, 0, 0), (1, 1, 1, 1), (2, 1, 2, 2)]
+
+
+def test_local_steps_decay_with_proximal_term():
+    weights, firsts, seconds = zip(*(step[1:] for step in local_steps(0.5, 3)), strict=True)
+    assert weights == (0.25, 0.5, 1.0)
+    assert firsts == (0.0, 1.0, 1.5)
+    assert seconds == (0.0, 1.0, 1.25)
+
+
+def test_error_of_one_fresh_step_is_dissimilarity_and_variance_alone():
+    # Device 0, task 0: q = 0.6, c = 3 * 0.005 * 0.6 = 0.009, d = 0.5 (no drift), sigma = 12.
+    error = Facts.of(plain_scenario()).error(0, 0, 0, 1)
+    assert error.staleness == error.local_drift == 0.0
+    assert error.dissimilarity == approx(0.009 / 2 * 0.5**2)
+    assert error.noise == approx(5.0 / 2 * 0.009**2 * 144.0)
+
+
+def test_error_of_a_stale_proximal_session_matches_the_written_out_sums():
+    # Device 0, task 1, tau = 1, l = 2: eta = 0.008, rho = 10, so b = 0.92; s(1) = 2^-0.5.
+    facts = Facts.of(plain_scenario())
+    smooth, slope, eta, theta, h, b = 4.0, 3.0, 0.008, 0.03, 0.5, 0.92
+    c = 2.5 * eta * (20 / 70) / math.sqrt(2)
+    sigma2 = 15.0**2
+    loudest = 2.5 * eta * max(20 / 70 * 15.0**2, 50 / 70 * 10.0**2)
+    stale = smooth * (theta * slope + math.sqrt(theta * loudest))
+    differs = 0.8 + 0.1 * 2
+    x0, x1 = stale + differs, stale + differs + smooth * eta * slope
+    systematic = c / 2 * (b * x0**2 + (1 + h) * x1**2)
+    c4, c1 = 1 + b * b, 1 + b
+    noise = c / 2 * (1 + 1 / h) * smooth**2 * eta**2 * sigma2
+    noise += (
+        smooth / 2 * c * c * sigma2 * (c4 + b * b * smooth * c * (c1 - b) / (1 - smooth * theta))
+    )
+    error = facts.error(0, 1, 1, 2)
+    assert error.systematic == approx(systematic)
+    assert error.noise == approx(noise)
+    assert error.staleness == approx(c / 2 * stale * (b * x0 + (1 + h) * x1))
+    assert error.local_drift == approx(c / 2 * (1 + h) * x1 * smooth * eta * slope)
+    assert facts.step(0, 1, 1) * facts.steps_sum(1, 2) == approx(c * c1)
+
+
+def test_staleness_weights_follow_their_rules():
+    rules = [{"kind": "hinge", "a": 0.5, "b": 1}, {"kind": "polynomial", "a": 2.0}]
+    facts = Facts.of(plain_scenario(**{"tasks.staleness_weight": rules}))
+    assert [facts.staleness_weight(0, tau) for tau in range(4)] == approx([1, 1, 1 / 1.5, 0.5])
+    assert [facts.staleness_weight(1, tau) for tau in range(3)] == approx([1, 1 / 4, 1 / 9])
+
+
+def test_transfers_follow_shannon_and_the_downlink():
+    facts = Facts.of(plain_scenario())
+    # Slot 3, device 0: p h / (N0 W) = 0.1 * 4e-12 / 4e-15 = 100.
+    assert facts.upload_s(0, 1, 3) == approx(5e5 / (1e6 * math.log2(101)))
+    assert facts.receive_s(1, 0, 0) == approx(1e6 / 5e6)
+    assert facts.window_s(1, 3) == approx(2.5)
+    assert facts.radio_j(0, 0.5, 0.25) == approx(0.02 * 0.5 + 0.1 * 0.25)
+    assert facts.compute_j(1, 1e8, 2e8) == approx(2e-28 * 1e8 * 4e16)
+
+
+def test_dead_links_take_forever():
+    gain = [[0.0, 1e-12]] * 3
+    facts = Facts.of(plain_scenario(**{"network.gain": gain, "devices.tx_power_w": [0.1, 0.0]}))
+    assert facts.upload_s(0, 0, 1) == facts.upload_s(1, 0, 1) == math.inf
+    assert facts.radio_j(1, 0.0, math.inf) == math.inf
+    assert divide(1.0, 0.0) == math.inf

@@ -1,0 +1,13 @@
+"""Every tolerance the tests use, each with its reason."""
+
+#: Two float64 evaluations of one closed formula; sums of some hundred terms lose a few ulps each.
+SAME_FORMULA = 1e-12
+#: An inequality between exactly propagated moments and a bound: round-off of long matrix products.
+EXACT_MOMENTS = 1e-9
+#: Standard errors a sampled mean may be off; one comparison in 1.7 million fails by chance.
+SAMPLING_SIGMAS = 5.0
+#: A sum rounded downwards by 1e-10 of its terms, which cancel by up to a factor of a thousand,
+#: on limits widened by 1e-9.
+ROUNDED_DOWN = 1e-6
+#: What the guards against rounding cost a certified bound, relative to it.
+PROVED_BOUND = 1e-6
