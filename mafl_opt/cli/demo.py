@@ -26,6 +26,9 @@ BACKENDS = ("conic", "greedy", "fedavg", "fedasync", "random")
 
 FAILED = 1
 
+#: Longest solve, s, of a backend that takes a limit; a safeguard for slow machines.
+_TIME_LIMIT_S = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
@@ -40,7 +43,7 @@ class _Run:
 @click.command()
 @click.option("--out", default="out/demo", show_default=True, metavar="DIR",
               help="Folder for plans, replays and pictures; made if missing.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(min=1, max=100), default=1, show_default=True,
+@click.option("--seeds", type=click.IntRange(min=1, max=100), default=3, show_default=True,
               metavar="N", help="Replays of every plan, seeds 0..N-1.")  # fmt: skip
 @quiet_option
 @click.pass_context
@@ -101,11 +104,12 @@ def _run(
     from mafl_opt.core.check import check
     from mafl_opt.report.schedule import draw_schedule
     from mafl_opt.report.tradeoff import Outcome
-    from mafl_opt.solvers.registry import solve
+    from mafl_opt.solvers.registry import get_backend, solve
     from mafl_opt.validation.replay import replay
 
     start = time.monotonic()
-    plan = solve(scenario, backend, progress=_share(progress, 0.0, 0.5))
+    limit = _TIME_LIMIT_S if "time_limit" in get_backend(backend).accepts else None
+    plan = solve(scenario, backend, time_limit=limit, progress=_share(progress, 0.0, 0.5))
     plan.save(folder / f"{backend}.json")
     report = check(scenario, plan)
     reached: dict[str, tuple[float, ...]] = {}

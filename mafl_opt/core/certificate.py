@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.cover import SEAM, covers
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.prices import ROUNDING, WIDENING, SessionTable
 from mafl_opt.core.scenario import Scenario
@@ -25,15 +26,7 @@ __all__ = ["certified_bound"]
 
 Floats = NDArray[np.float64]
 
-#: Faces of leaf boxes that differ by this part of their value are taken for one face.
-_SNAP = 1e-9
-#: The root box may stick out of the leaves by this part of its ends; more than `WIDENING`.
-_RIM = 2e-9
-#: Leaves are evaluated on boxes widened by this part, more than snapping and rim together.
-_SEAM = 6e-9
 _HALVINGS = 40
-#: More pieces of uncovered boxes than any branching leaves behind; the leaves then do not count.
-_PIECES_MAX = 20_000
 
 
 def certified_bound(scenario: Scenario, certificate: Mapping[str, Any]) -> float:
@@ -204,64 +197,15 @@ def _is_proved(
         for block, low, room in zip(blocks, lows, rooms, strict=True):
             j = block.task
             value += block.minimum(
-                max(float(leaf.low[j]) * (1 - _SEAM), low),
-                min(float(leaf.high[j]) * (1 + _SEAM), block.high),
+                max(float(leaf.low[j]) * (1 - SEAM), low),
+                min(float(leaf.high[j]) * (1 + SEAM), block.high),
                 room, float(leaf.error[j]), float(leaf.progress[j]),
             )  # fmt: skip
         if not value >= claim:
             return False
-    return _covers(leaves, blocks, lows)
-
-
-_Box = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-def _covers(leaves: Sequence[_Leaf], blocks: Sequence[_Block], lows: Sequence[float]) -> bool:
-    """Whether the leaves, widened by `_SEAM`, contain the root box prod_j [low_j, A_high_j]."""
-    axes = [
-        _snapped([(float(x.low[b.task]), float(x.high[b.task])) for x in leaves]) for b in blocks
-    ]
-    start, end = [], []
-    for block, low in zip(blocks, lows, strict=True):
-        middle = 0.5 * (low + block.high)
-        start.append(min(low * (1 + _RIM), middle))
-        end.append(max(block.high * (1 - _RIM), middle))
-    pieces: list[_Box] = [(tuple(start), tuple(end))]
-    for sides in zip(*axes, strict=True):
-        box = (tuple(side[0] for side in sides), tuple(side[1] for side in sides))
-        pieces = [rest for piece in pieces for rest in _minus(piece, box)]
-        if not pieces or len(pieces) > _PIECES_MAX:
-            break
-    return not pieces
-
-
-def _snapped(sides: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the intervals with ends that differ by `_SNAP` made equal."""
-    faces: dict[float, float] = {}
-    first = -1.0
-    for value in sorted({end for side in sides for end in side}):
-        if value > first * (1 + _SNAP):
-            first = value
-        faces[value] = first
-    return [(faces[low], faces[high]) for low, high in sides]
-
-
-def _minus(piece: _Box, box: _Box) -> list[_Box]:
-    """Return boxes whose union is (the closure of) `piece` without `box`."""
-    low, high = list(piece[0]), list(piece[1])
-    for a, b, start, end in zip(low, high, *box, strict=True):
-        # Sharing no more than a face removes nothing, unless the piece has no more than that.
-        if start > b or end < a or (a < b and (start == b or end == a)):
-            return [piece]
-    out: list[_Box] = []
-    for k, (start, end) in enumerate(zip(*box, strict=True)):
-        if low[k] < start:
-            out.append((tuple(low), (*high[:k], start, *high[k + 1 :])))
-            low[k] = start
-        if high[k] > end:
-            out.append(((*low[:k], end, *low[k + 1 :]), tuple(high)))
-            high[k] = end
-    return out
+    used = [block.task for block in blocks]
+    boxes = [(tuple(leaf.low[used].tolist()), tuple(leaf.high[used].tolist())) for leaf in leaves]
+    return covers(boxes, (tuple(lows), tuple(block.high for block in blocks)))
 
 
 # -- reading -------------------------------------------------------------------------------------

@@ -38,14 +38,12 @@ def draw_scenario(*, devices: int, tasks: int, slots: int, seed: int) -> Scenari
             raise InputError(name, "an integer >= 1", size)
     new = {"I": devices, "J": tasks, "G": slots}
     data["seed"] = seed
+    names = data["tasks"]["name"]
     for field in FIELDS.values():
         section = data.get(field.group, {}) if field.group else data
         if field.name in section:
             section[field.name] = _resized(field, section[field.name], old, new)
-    names = data["tasks"]["name"][: old["J"]]
-    data["tasks"]["name"] = [
-        *names[:tasks], *(f"task{j}" for j in range(old["J"], tasks))
-    ]  # fmt: skip
+    data["tasks"]["name"] = [*names[:tasks], *(f"task{j}" for j in range(old["J"], tasks))]
     for path, factor in (
         ("pairs.samples", devices / old["I"]),
         ("network.uplink_capacity", devices / old["I"]),
@@ -59,19 +57,21 @@ def draw_scenario(*, devices: int, tasks: int, slots: int, seed: int) -> Scenari
 
 def _resized(field: Field, spec: Any, old: dict[str, int], new: dict[str, int]) -> Any:
     """Repeat or cut the lists of a value so that they fit the new sizes."""
-    if isinstance(spec, dict) and "values" in spec:
-        return spec | {"values": list(islice(cycle(spec["values"]), new[AXES[spec["per"]]]))}
-    if not isinstance(spec, list):
+    listed = spec.get("values") if isinstance(spec, dict) else spec
+    if not isinstance(listed, list):
         return spec
-    axis = axis_of(field, spec, old)
+    named = isinstance(spec, dict) and "per" in spec
+    axis = AXES[spec["per"]] if named else axis_of(field, listed, old)
     rows = [
         list(islice(cycle(entry), new[field.dims[1]])) if isinstance(entry, list) else entry
-        for entry in spec
+        for entry in listed
     ]
     values = list(islice(cycle(rows), new[axis]))
-    noun = next(noun for noun, letter in AXES.items() if letter == axis)
+    if field.kind in ("str", "staleness"):
+        return values
     # At the new sizes the length alone may no longer tell the axis.
-    return values if field.kind in ("str", "staleness") else {"per": noun, "values": values}
+    noun = next(noun for noun, letter in AXES.items() if letter == axis)
+    return {"per": noun, "values": values}
 
 
 def _scaled(spec: Any, factor: float, whole: bool) -> Any:

@@ -67,14 +67,14 @@ def local_sums(decay: float, error_split: float, iterations_max: int) -> LocalSu
     powers = decay ** np.arange(max(iterations_max, 1))
     k1 = np.concatenate([[0.0], np.cumsum(powers)])
     k2 = np.concatenate([[0.0], np.cumsum(powers**2)])
-    for l in range(1, iterations_max + 1):  # noqa: E741
-        weights = powers[l - 1 :: -1]
+    for steps in range(1, iterations_max + 1):
+        weights = powers[steps - 1 :: -1]
         split = weights * (1.0 + error_split)
         split[0] = weights[0]
-        drift = k1[:l]
-        table[:, l] = (
+        drift = k1[:steps]
+        table[:, steps] = (
             weights.sum(), weights[0], (weights**2).sum(),
-            split.sum(), split @ drift, split @ drift**2, weights @ k2[:l],
+            split.sum(), split @ drift, split @ drift**2, weights @ k2[:steps],
         )  # fmt: skip
     table.setflags(write=False)
     return LocalSums(
@@ -83,7 +83,7 @@ def local_sums(decay: float, error_split: float, iterations_max: int) -> LocalSu
     )  # fmt: skip
 
 
-def noise_factor(batch_size: NDArray[np.generic], samples: NDArray[np.generic]) -> Floats:
+def noise_factor(batch_size: Floats | Ints, samples: Floats | Ints) -> Floats:
     """nu(B) = 1/B - 1/D: variance of a mini-batch mean drawn without replacement, by sigma^2."""
     return np.asarray(1.0 / batch_size - 1.0 / samples, dtype=np.float64)
 
@@ -128,7 +128,7 @@ def session_terms(
     out = {name: np.zeros(device.size) for name in ("progress", "error", "noise", "step")}
     for j in np.unique(task):
         here = np.flatnonzero(task == j)
-        i, r, u, l = device[here], receive[here], upload[here], iterations[here]  # noqa: E741
+        i, r, u, count = device[here], receive[here], upload[here], iterations[here]
         eta, smooth, bound = tasks.learning_rate[j], tasks.smoothness[j], tasks.gradient_bound[j]
         theta, split = tasks.step_cap[j], tasks.error_split[j]
         sums = local_sums(1.0 - eta * tasks.proximal[j], split, int(tasks.iterations_max[j]))
@@ -141,15 +141,20 @@ def session_terms(
         apart = smooth * moved + pairs.dissimilarity[i, j] + pairs.gradient_drift[i, j] * (u - r)
         slope = smooth * eta * bound
         squares = (
-            apart**2 * sums.drift_0[l]
-            + 2.0 * apart * slope * sums.drift_1[l]
-            + slope**2 * sums.drift_2[l]
+            apart**2 * sums.drift_0[count]
+            + 2.0 * apart * slope * sums.drift_1[count]
+            + slope**2 * sums.drift_2[count]
         )
-        later = (sums.square[l] - 1.0) * smooth * weight * (sums.first[l] - sums.last_weight[l])
-        spread = 0.5 * weight * (1.0 + 1.0 / split) * (smooth * eta) ** 2 * sums.noise[l]
-        spread += 0.5 * smooth * weight**2 * (sums.square[l] + later / (1.0 - smooth * theta))
-        out["step"][here] = weight * sums.first[l]
-        out["progress"][here] = 0.5 * weight * sums.first[l]
+        later = (
+            (sums.square[count] - 1.0)
+            * smooth
+            * weight
+            * (sums.first[count] - sums.last_weight[count])
+        )
+        spread = 0.5 * weight * (1.0 + 1.0 / split) * (smooth * eta) ** 2 * sums.noise[count]
+        spread += 0.5 * smooth * weight**2 * (sums.square[count] + later / (1.0 - smooth * theta))
+        out["step"][here] = weight * sums.first[count]
+        out["progress"][here] = 0.5 * weight * sums.first[count]
         out["error"][here] = 0.5 * weight * squares
         out["noise"][here] = spread * variance[i]
     return SessionTerms(**out)
@@ -185,7 +190,8 @@ def task_bounds(scenario: Scenario, sessions: Sessions) -> TaskBounds:
     nu = noise_factor(sessions.batch_size, scenario.pairs.samples[sessions.device, sessions.task])
     numerator = initial_error(scenario)
     np.add.at(numerator, sessions.task, terms.error + terms.noise * nu)
-    progress = np.bincount(sessions.task, terms.progress, scenario.num_tasks)
+    progress = np.zeros(scenario.num_tasks)
+    np.add.at(progress, sessions.task, terms.progress)
     ratio = np.full(scenario.num_tasks, np.inf)
     np.divide(numerator, progress, out=ratio, where=progress > 0)
     return TaskBounds(numerator=numerator, progress=progress, bound=ratio)

@@ -136,5 +136,9 @@ def box_rules(problem: Problem) -> BoxRules:
     start, most = initial_error(s), s.num_slots * s.tasks.step_cap / 2.0
     terms = s.tasks.weight * (start / most + slope)
     return BoxRules(
-        weight=s.tasks.weight, start=start, slope=slope, progress_most=most, rest=terms.sum() - terms
+        weight=s.tasks.weight,
+        start=start,
+        slope=slope,
+        progress_most=most,
+        rest=terms.sum() - terms,
     )

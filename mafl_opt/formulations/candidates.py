@@ -168,16 +168,18 @@ def _sessions_that_exist(scenario: Scenario) -> dict[str, NDArray[np.generic]]:
     """Sessions without their iteration counts, as parallel arrays."""
     d, time = scenario.devices, scenario.time
     instants = time.instants_s
+    slots, longest = scenario.num_slots, int(scenario.tasks.staleness_max.max()) + 1
     down, up = downlink_times(scenario), uplink_times(scenario)
     holds = scenario.pairs.samples > 0
     found: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("device", "task", "receive", "upload", "time_s", "fixed_energy_j")
     }
-    for r in range(scenario.num_slots):
-        for u in range(r + 1, min(scenario.num_slots, r + 1 + int(scenario.tasks.staleness_max.max())) + 1):
+    for r in range(slots):
+        for u in range(r + 1, min(slots, r + longest) + 1):
             reachable = scenario.network.available[r:u].all(axis=0)
             left = (instants[u] - instants[r]) - down[r] - up[u - 1]
-            exists = holds & reachable[:, None] & (u - 1 - r <= scenario.tasks.staleness_max)
+            fresh = np.asarray(scenario.tasks.staleness_max >= u - 1 - r)
+            exists = holds & np.asarray(reachable)[:, None] & fresh
             exists &= (down[r] <= time.slot_s[r]) & (up[u - 1] <= time.slot_s[u - 1]) & (left > 0)
             i, j = np.nonzero(exists)
             found["device"].append(i)

@@ -72,7 +72,9 @@ def lift(problem: Problem) -> LiftedForm:
     n = len(c)
     every = np.arange(n)
 
-    def rows(row: Ints, value: Floats, count: int, column: Ints = every, width: int = n) -> sp.csr_array:
+    def rows(
+        row: Ints, value: Floats, count: int, column: Ints = every, width: int = n
+    ) -> sp.csr_array:
         return sp.csr_array((value, (row, column)), shape=(count, width))
 
     ones = np.ones(n)
@@ -91,17 +93,27 @@ def lift(problem: Problem) -> LiftedForm:
     numerator_scale = np.where(start > 0, start, 1.0)
     progress_scale = s.num_slots * s.tasks.step_cap / 2.0
     by_error, by_progress = 1.0 / numerator_scale[c.task], 1.0 / progress_scale[c.task]
-    slots_row = np.concatenate([g * s.num_devices + c.device[_inside(c, g)] for g in range(s.num_slots)])
+    slots_row = np.concatenate(
+        [g * s.num_devices + c.device[_inside(c, g)] for g in range(s.num_slots)]
+    )
     slots_col = np.concatenate([_inside(c, g) for g in range(s.num_slots)])
     return LiftedForm(
         exclusive=rows(slots_row, np.ones(slots_row.size), s.num_slots * s.num_devices, slots_col),
         uplink=rows(slot, ones, s.num_slots),
         uplink_limit=s.network.uplink_capacity.astype(np.float64),
-        step_cap=rows(slot * s.num_tasks + c.task, c.step / s.tasks.step_cap[c.task], s.num_slots * s.num_tasks),
+        step_cap=rows(
+            slot * s.num_tasks + c.task,
+            c.step / s.tasks.step_cap[c.task],
+            s.num_slots * s.num_tasks,
+        ),
         energy_x=rows(c.device, c.fixed_energy_j * by_device, s.num_devices),
         energy_w=rows(c.device[plain], (flat * by_device)[plain], s.num_devices, plain),
         energy_e=rows(
-            c.device[cubic], (steep * by_device)[cubic], s.num_devices, np.arange(cubic.size), cubic.size
+            c.device[cubic],
+            (steep * by_device)[cubic],
+            s.num_devices,
+            np.arange(cubic.size),
+            cubic.size,
         ),
         energy_limit=budget / scale,
         energy_scale=scale,

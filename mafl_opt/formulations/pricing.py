@@ -124,9 +124,13 @@ class DeviceProgram:
         # Columns are ordered by device, receive, upload: a group is a run of equal keys.
         new = np.concatenate([[True], key[1:] != key[:-1]]) if len(columns) else np.zeros(0, bool)
         starts = np.flatnonzero(new)
-        device, receive, upload = (a[starts] for a in (columns.device, columns.receive, columns.upload))
+        device, receive, upload = (
+            a[starts] for a in (columns.device, columns.receive, columns.upload)
+        )
         arcs = []
-        for r, u in sorted(set(zip(receive.tolist(), upload.tolist(), strict=True)), key=lambda a: a[::-1]):
+        for r, u in sorted(
+            set(zip(receive.tolist(), upload.tolist(), strict=True)), key=lambda a: a[::-1]
+        ):
             groups = np.flatnonzero((receive == r) & (upload == u))
             arcs.append((r, u, groups, device[groups]))
         for name, value in (
@@ -252,9 +256,9 @@ def lagrangian_bound(
         size += weight * n / a + lam * n + mu * a
     terms = np.concatenate(parts)
     # Sums inside the device programs: each chosen column's terms, before they cancel.
-    i, j = columns.device[chosen], columns.task[chosen]
+    task = columns.task[chosen]
     size += float(np.abs(terms).sum())
-    size += float((prices.numerator[j] * columns.error_at(batch)[chosen]).sum())
-    size += float((prices.progress[j] * columns.progress[chosen]).sum())
+    size += float((prices.numerator[task] * columns.error_at(batch)[chosen]).sum())
+    size += float((prices.progress[task] * columns.progress[chosen]).sum())
     size += float((e[chosen] * columns.energy(batch)[chosen]).sum())
-    return float(terms.sum()) - ROUND_OFF * (size + len(i)), chosen, batch
+    return float(terms.sum()) - ROUND_OFF * (size + chosen.size), chosen, batch

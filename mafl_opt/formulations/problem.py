@@ -86,7 +86,17 @@ class Problem:
     def num_sessions(self) -> int:
         """Number of sessions (i, j, r, u) that can exist."""
         c = self.columns
-        return len(set(zip(c.device.tolist(), c.task.tolist(), c.receive.tolist(), c.upload.tolist(), strict=True)))
+        return len(
+            set(
+                zip(
+                    c.device.tolist(),
+                    c.task.tolist(),
+                    c.receive.tolist(),
+                    c.upload.tolist(),
+                    strict=True,
+                )
+            )
+        )
 
     @cached_property
     def blocks(self) -> tuple[ConstraintBlock, ...]:
@@ -111,7 +121,9 @@ class Problem:
              "sum x_s c_s C1(l_s) over u = g <= theta_j"),
         )  # fmt: skip
         return tuple(
-            ConstraintBlock(id=name, kind=k, axes=tuple(axes), shape=tuple(axes.values()), equation=eq)
+            ConstraintBlock(
+                id=name, kind=k, axes=tuple(axes), shape=tuple(axes.values()), equation=eq
+            )
             for name, k, axes, eq in rows
         )
 
@@ -171,11 +183,15 @@ class Problem:
             starts = [(int(g), int(j)) for g, j in np.argwhere(received[:, i, :])]
             ends = [(int(g) + 1, int(j)) for g, j in np.argwhere(used[:, i, :])]
             if len(starts) != len(ends):
-                raise InputError(f"U[:,{i},:]", f"{len(starts)} uploads, one a reception", len(ends))
+                raise InputError(
+                    f"U[:,{i},:]", f"{len(starts)} uploads, one a reception", len(ends)
+                )
             free = 0
             for (r, j), (u, j_up) in zip(starts, ends, strict=True):
                 if j != j_up or u <= r or r < free:
-                    raise InputError(f"R[{r},{i},{j}]", "a later upload of the same task", (u, j_up))
+                    raise InputError(
+                        f"R[{r},{i},{j}]", "a later upload of the same task", (u, j_up)
+                    )
                 out.append((i, j, r, u))
                 free = u
         return out

@@ -18,14 +18,10 @@ from mafl_opt.report.palette import INK, MARKERS, task_colours
 __all__ = ["Outcome", "draw_accuracy_energy"]
 
 #: Where a label may stand beside its marker: offset in points, horizontal and vertical anchor.
-_PLACES = [
+_PLACES: list[tuple[float, float, str, str]] = [
     (9, 0, "left", "center"), (-9, 0, "right", "center"),
-    (0, 9, "center", "bottom"), (0, -9, "center", "top"),
     (7, 7, "left", "bottom"), (7, -7, "left", "top"),
     (-7, 7, "right", "bottom"), (-7, -7, "right", "top"),
-    (0, 20, "center", "bottom"), (0, -20, "center", "top"),
-    (14, 18, "left", "bottom"), (14, -18, "left", "top"),
-    (-14, 18, "right", "bottom"), (-14, -18, "right", "top"),
 ]  # fmt: skip
 
 
@@ -92,19 +88,12 @@ def _draw_panel(axes: Axes, name: str, outcomes: Sequence[Outcome], colour: str)
 
 def _label(axes: Axes, name: str, outcomes: Sequence[Outcome]) -> None:
     """Name every marker, each label where it hides the least."""
-    centres = [
-        axes.transData.transform((o.energy_j, 100.0 * float(np.mean(o.accuracy[name]))))
-        for o in outcomes
-    ]
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    half = 7.0 * figure.dpi / 72.0
-    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in centres]
+    taken = [box for outcome in outcomes for box in _marks(axes, name, outcome)]
     frame = axes.get_window_extent()
     for outcome in outcomes:
         mean = 100.0 * float(np.mean(outcome.accuracy[name]))
         best: tuple[float, Annotation, Bbox] | None = None
-        for x, y, horizontal, vertical in _PLACES:
+        for x, y, horizontal, vertical in [*_PLACES, *_ends(axes, name, outcome)]:
             note = axes.annotate(
                 outcome.backend, (outcome.energy_j, mean), (x, y), textcoords="offset points",
                 ha=horizontal, va=vertical, fontsize=8.5, color=INK, zorder=4,
@@ -119,6 +108,35 @@ def _label(axes: Axes, name: str, outcomes: Sequence[Outcome]) -> None:
                 note.remove()
         assert best is not None
         taken.append(best[2])
+
+
+def _ends(axes: Axes, name: str, outcome: Outcome) -> list[tuple[float, float, str, str]]:
+    """Return the places above and below the marker and its line."""
+    marker, line = _marks(axes, name, outcome)
+    mean = (marker.y0 + marker.y1) / 2
+    up = (max(marker.y1, line.y1) - mean) / _point(axes)
+    down = (mean - min(marker.y0, line.y0)) / _point(axes)
+    return [(0, up + 3, "center", "bottom"), (0, -down - 3, "center", "top")]
+
+
+def _marks(axes: Axes, name: str, outcome: Outcome) -> tuple[Bbox, Bbox]:
+    """Return what the marker of an outcome covers and what its line does, in pixels."""
+    point = _point(axes)
+    values = 100.0 * np.array(outcome.accuracy[name])
+    (x, low), (_, mean), (_, high) = axes.transData.transform(
+        [(outcome.energy_j, value) for value in (values.min(), values.mean(), values.max())]
+    )
+    return (
+        Bbox.from_extents(x - 7 * point, mean - 7 * point, x + 7 * point, mean + 7 * point),
+        Bbox.from_extents(x - 3 * point, low, x + 3 * point, high),
+    )
+
+
+def _point(axes: Axes) -> float:
+    """Return the pixels in a typographic point."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure.dpi / 72.0
 
 
 def _overlap(a: Bbox, b: Bbox) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.formulations.problem import Problem
@@ -132,7 +133,7 @@ class Run:
     def raise_bound(self, bound: float, event: str) -> None:
         """Keep a lower bound if it is higher than the one so far."""
         if self.bound is None or bound > self.bound:
-            self.bound = bound
+            self.bound = float(bound)
             self._note(event)
 
     def say(self, message: str, fraction: float | None = None) -> None:
@@ -160,9 +161,10 @@ class Run:
         sessions = self.best.sessions() if self.best is not None else Sessions.empty()
         objective = self.problem.objective(sessions) if feasible else None
         bound = self.bound
-        if bound is not None and objective is not None:
-            # The objective is attained, so a bound above it by round-off is the objective.
-            bound = min(bound, objective)
+        if certificate is not None:
+            # What is printed is what the checker derives from the certificate, not what we think.
+            bound = certified_bound(self.problem.scenario, certificate)
+            bound = bound if np.isfinite(bound) else None
         return Plan(
             sessions=sessions, backend=name, termination=self.termination or termination,
             point=PointStatus.FEASIBLE if feasible else PointStatus.NONE,

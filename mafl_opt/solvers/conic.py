@@ -154,7 +154,8 @@ class Relaxation:
     def _prices(self) -> Prices:
         s, form, used = self._problem.scenario, self._form, self._used
         dual = {
-            name: np.maximum(np.nan_to_num(np.asarray(row.dual_value, dtype=float)), 0.0) * self._scale
+            name: np.maximum(np.nan_to_num(np.asarray(row.dual_value, dtype=float)), 0.0)
+            * self._scale
             for name, row in self._rows.items()
         }
         numerator, progress = np.zeros(s.num_tasks), np.zeros(s.num_tasks)
@@ -277,7 +278,9 @@ class Conic:
             bound = min(leaf.bound for leaf in leaves)
             run.raise_bound(min(bound, run.objective), f"box {solved}")
 
-    def _recover(self, run: Run, improver: Improver, point: RelaxedPoint, *, thorough: bool) -> None:
+    def _recover(
+        self, run: Run, improver: Improver, point: RelaxedPoint, *, thorough: bool
+    ) -> None:
         improver.charge(point.prices)
         schedule = improver.descend(improver.round(point.x, point.prices))
         run.offer(schedule, "rounding")
@@ -344,7 +347,9 @@ def _cut(
         return slabs, [rest]
     j = used[int(np.argmax(loose))]
     width = high[j] - low[j]
-    at = float(np.clip(point.progress[int(np.argmax(loose))], low[j] + 0.2 * width, high[j] - 0.2 * width))
+    at = float(
+        np.clip(point.progress[int(np.argmax(loose))], low[j] + 0.2 * width, high[j] - 0.2 * width)
+    )
     left, right = high.copy(), low.copy()
     left[j] = right[j] = at
     return slabs, [

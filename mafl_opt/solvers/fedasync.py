@@ -41,7 +41,9 @@ class FedAsync:
                     for step in range(s.num_devices):
                         i = (g + step) % s.num_devices
                         j = task[i]
-                        k = lookup(i, j, since[i], g, min(iterations, int(s.tasks.iterations_max[j])))
+                        k = lookup(
+                            i, j, since[i], g, min(iterations, int(s.tasks.iterations_max[j]))
+                        )
                         # Ready means: the whole batch is done by now, not a cut one.
                         ready = k >= 0 and run.problem.columns.batch_hi[k] >= min(
                             batch, int(s.tasks.batch_max[j]), int(s.pairs.samples[i, j])

@@ -40,7 +40,9 @@ class FedAvg:
                     task = g % s.num_tasks
                     for step in range(s.num_devices):
                         i = (first + step) % s.num_devices
-                        k = lookup(i, task, g, g + 1, min(iterations, int(s.tasks.iterations_max[task])))
+                        k = lookup(
+                            i, task, g, g + 1, min(iterations, int(s.tasks.iterations_max[task]))
+                        )
                         if k >= 0 and lookup.try_insert(schedule, k, batch):
                             last = i
                     if schedule.uploads[g]:

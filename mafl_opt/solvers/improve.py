@@ -97,7 +97,9 @@ class Improver:
                 best, stale = candidate, 0
         return best
 
-    def shake(self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None]) -> Schedule:
+    def shake(
+        self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None]
+    ) -> Schedule:
         """Ruin a few devices and recreate them, keeping what improves.
 
         Parameters
@@ -118,6 +120,9 @@ class Improver:
             for device in picked:
                 candidate.withdraw_device(int(device))
             toll = self._toll * self.random.choice([0.0, 0.5, 1.0])
+            # Prices only ever lead to plans on a convex hull; barred columns lead elsewhere.
+            barred = self.random.random(toll.size) < self.random.choice([0.0, 0.3, 0.7])
+            toll = np.where(barred, np.inf, toll)
             for device in self.random.permutation(picked):
                 self.replan(candidate, int(device), best, toll)
             fill(candidate)
@@ -149,7 +154,9 @@ class Improver:
         batch = best_batches(c, prices.numerator[c.task], e)
         cost = prices.reduced_costs(s, c, batch)
         # The cheapest columns all cost about the same; the discount makes the used ones win.
-        cost -= wish * (np.abs(cost[wish > 0.01]).max(initial=0.0) + prices.progress[c.task] * c.progress)
+        cost -= wish * (
+            np.abs(cost[wish > 0.01]).max(initial=0.0) + prices.progress[c.task] * c.progress
+        )
         size = np.array([wish[own].sum() for own in self._own])
         for device in np.argsort(-size, kind="stable"):
             own, columns = self._own[device], self._columns[device]
@@ -159,7 +166,9 @@ class Improver:
             room = schedule.room(own) & (within >= 1)
             _, chosen = self._programs[device].solve(np.where(room, cost[own], np.inf))
             for k in chosen[np.argsort(cost[own][chosen], kind="stable")]:
-                left = columns.take(chosen[chosen == k]).batch_within(schedule.energy_left()[device])
+                left = columns.take(chosen[chosen == k]).batch_within(
+                    schedule.energy_left()[device]
+                )
                 if left[0] >= 1:
                     schedule.insert(int(own[k]), int(min(left[0], within[k])))
         fill(schedule)
@@ -227,7 +236,9 @@ class Improver:
             batch = best_batches(columns, lam[columns.task], e)
             batch = np.clip(np.minimum(batch, columns.batch_within(budget)), 1, None)
             energy = columns.energy(batch)
-            cost = lam[columns.task] * (columns.error_at(batch) - ratio[columns.task] * columns.progress)
+            cost = lam[columns.task] * (
+                columns.error_at(batch) - ratio[columns.task] * columns.progress
+            )
             cost = np.where(room, cost + e * energy + charge, np.inf)
             _, chosen = program.solve(cost)
             return chosen, batch[chosen], float(energy[chosen].sum())
@@ -279,4 +290,3 @@ def _better(candidate: Schedule, best: Schedule) -> bool:
     if missing != missing_best:
         return missing < missing_best
     return total < total_best - _WORTH * (1.0 + abs(total_best))
-

@@ -34,7 +34,9 @@ class RandomPlan:
             draw = random.random(len(columns))
             while order.size:
                 # Everything that no longer fits is dropped at once; the first that fits goes in.
-                most = columns.take(order).batch_within(schedule.energy_left()[columns.device[order]])
+                most = columns.take(order).batch_within(
+                    schedule.energy_left()[columns.device[order]]
+                )
                 order = order[schedule.room(order) & (most >= 1)]
                 if order.size:
                     k = int(order[0])

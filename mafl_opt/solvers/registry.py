@@ -81,8 +81,12 @@ def backends() -> tuple[BackendInfo, ...]:
         missing = b.missing()
         out.append(
             BackendInfo(
-                name=name, summary=b.summary, proves_bound=b.proves_bound, accepts=b.accepts,
-                available=not missing, missing=missing,
+                name=name,
+                summary=b.summary,
+                proves_bound=b.proves_bound,
+                accepts=b.accepts,
+                available=not missing,
+                missing=missing,
             )  # fmt: skip
         )
     return tuple(out)

@@ -129,7 +129,9 @@ class Schedule:
         """Whether column `k` can be added with this batch size."""
         one = self.problem.columns.take(np.array([k]))
         room = self.room(np.array([k]))
-        return bool(room[0]) and bool(one.energy(np.array([batch]))[0] <= self.energy_left()[one.device[0]])
+        return bool(room[0]) and bool(
+            one.energy(np.array([batch]))[0] <= self.energy_left()[one.device[0]]
+        )
 
     def energy_left(self) -> Floats:
         """Budget left on every device; (devices,), J. Never negative."""

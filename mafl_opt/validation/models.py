@@ -27,7 +27,7 @@ BITS_PER_PARAMETER = 32
 
 
 class ConvNet(nn.Module):
-    """Two 3x3 convolutions, one hidden layer; pools until the side is at most 7 pixels.
+    """Two 3x3 convolutions and a hidden layer; images of more than 8 pixels are pooled twice.
 
     Parameters
     ----------
@@ -162,9 +162,10 @@ def build_model(dataset: DataSet, kind: str = "auto") -> Model:
     """Choose the network of a data set.
 
     ``auto``: `ConvNet` for images, `Mlp` for tables; ``logistic``: `Logistic` for either. Feature
-    lengths and gains are set so that the first full-batch gradient has norm 2 to 4, and a task
-    learns most of what it can within a progress (sum of c_s C1) of 0.2 to 0.6; colour images share
-    a large common component, hence their shorter features.
+    lengths, output deviations and gains are set so that the first full-batch gradient has norm 2 to
+    4 and the embedded tasks learn over a progress (sum of c_s C1) of 0.1 to 0.6, which is what a
+    plan of a dozen slots makes. Larger images have many features in common and need shorter ones
+    for the same smoothness.
 
     Parameters
     ----------
@@ -181,9 +182,10 @@ def build_model(dataset: DataSet, kind: str = "auto") -> Model:
             mlp = Mlp(math.prod(shape), classes, hidden=96, feature_norm=norm)
             return Model(module=mlp, output_scale=1.5 / norm, gain=2.0)
         channels, height, width = shape
-        norm, hidden = (20.0, 128) if channels == 1 and height <= 8 else (10.0, 64)
+        small = max(height, width) <= 8
+        norm, hidden, gain = (20.0, 128, 2.0) if small else (6.0, 64, 1.5)
         conv = ConvNet((channels, height, width), classes, hidden=hidden, feature_norm=norm)
-        return Model(module=conv, output_scale=0.5 / norm, gain=1.5 if channels > 1 else 2.0)
+        return Model(module=conv, output_scale=0.5 / norm, gain=gain)
 
 
 def model_bits(dataset: DataSet) -> int:

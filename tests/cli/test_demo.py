@@ -31,7 +31,7 @@ def small_world(monkeypatch):
     """The demo on a small scenario, with stand-ins for solving, replaying and the slow picture."""
     seeds = []
 
-    def solve(scenario, backend, *, progress=None):
+    def solve(scenario, backend, *, time_limit, progress=None):
         changes = {"objective": 1.0} if backend == solve.liar else {}
         return hand_made_plan(scenario, backend=backend, **changes)
 
@@ -86,7 +86,7 @@ def test_demo_files_pass_the_check_command(tmp_path, small_world):
 
 def test_demo_fails_and_says_why_when_a_check_fails(tmp_path, small_world):
     small_world.liar = "greedy"
-    result = run("--out", tmp_path)
+    result = run("--out", tmp_path, "--seeds", 1)
     assert result.exit_code == 1
     assert "greedy: objective" in result.stderr
     assert "FAILED" in result.stdout
@@ -96,14 +96,14 @@ def test_demo_fails_and_says_why_when_a_check_fails(tmp_path, small_world):
 
 
 def test_demo_shows_its_progress(tmp_path, small_world):
-    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path), "--seeds", "1"])
     assert result.stderr == "demo: 15% conic: training\n"
 
 
 def test_demo_runs_on_real_solvers_and_replays(tmp_path, monkeypatch):
     scenario = Scenario.draw(devices=4, tasks=2, slots=4, seed=1)
     monkeypatch.setattr(Scenario, "default", classmethod(lambda cls: scenario))
-    result = run("--out", tmp_path)
+    result = run("--out", tmp_path, "--seeds", 1)
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines()[2:7]]
     objectives = {row[0]: float(row[1]) for row in rows}

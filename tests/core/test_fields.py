@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tolerances import SAME_FORMULA
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import FIELDS, GROUPS, Field, StalenessWeight, array_from, weights_from
@@ -106,8 +107,9 @@ def test_staleness_weights_follow_their_formulas(a: float, b: int, tau: int) -> 
     polynomial = StalenessWeight(kind="polynomial", a=a)
     hinge = StalenessWeight(kind="hinge", a=a, b=b)
     assert constant(tau) == 1.0
-    assert polynomial(tau) == pytest.approx((1.0 + tau) ** -a)
-    assert hinge(tau) == pytest.approx(1.0 if tau <= b else 1.0 / (a * (tau - b) + 1.0))
+    assert polynomial(tau) == pytest.approx((1.0 + tau) ** -a, rel=SAME_FORMULA)
+    late = 1.0 if tau <= b else 1.0 / (a * (tau - b) + 1.0)
+    assert hinge(tau) == pytest.approx(late, rel=SAME_FORMULA)
     for weight in (constant, polynomial, hinge):
         assert StalenessWeight.from_dict(weight.to_dict(), "w") == weight
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from enumeration import session_options
-from small_scenarios import drawn_scenario
+from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ROUNDED_DOWN
 
 from mafl_opt.core.prices import SessionTable
@@ -51,6 +51,16 @@ def test_table_holds_the_sessions_that_exist_and_no_others(seed):
         for row, _ in options
     }
     assert rows == listed
+
+
+def test_links_that_just_fit_their_slot_leave_their_sessions_in_the_table():
+    """Downloads take 0.95 of slot 1 on device 0 and a little more than all of it on device 1."""
+    down = [[1e6 / 0.95, 0.99e6], [1e7, 1e7], [1e7, 1e7]]
+    changes = {"network.downlink_bps": down, "tasks.staleness_max": [2, 2]}
+    table = SessionTable.of(Facts.of(plain_scenario(**changes)))
+    first = (table.task == 0) & (table.receive == 0)
+    assert set(table.device[first]) == {0}
+    assert set(table.upload[first]) == {2, 3}
 
 
 @pytest.mark.parametrize("seed", range(25))

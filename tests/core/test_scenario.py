@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tolerances import SAME_FORMULA
 
 from mafl_opt.core.drawn_fleet import draw_scenario
 from mafl_opt.core.errors import InputError
@@ -217,7 +218,7 @@ def test_draw_grows_samples_and_uplinks_with_devices_and_budgets_with_slots() ->
     short = Scenario.draw(devices=10, tasks=3, slots=6)
     long = Scenario.draw(devices=10, tasks=3, slots=24)
     ratio = long.devices.energy_budget_j / short.devices.energy_budget_j
-    assert ratio == pytest.approx(np.full(10, 4.0), rel=1e-12)
+    assert ratio == pytest.approx(np.full(10, 4.0), rel=SAME_FORMULA)
 
 
 @pytest.mark.parametrize("name", ["devices", "tasks", "slots"])

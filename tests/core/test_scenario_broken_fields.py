@@ -139,7 +139,7 @@ def test_section_of_wrong_type_is_named(group: str) -> None:
 
 def test_scenario_that_is_no_table_is_named() -> None:
     for value in (3, [1], None, "x"):
-        with pytest.raises(InputError, match="^scenario: expected a table of sections"):
+        with pytest.raises(InputError, match=r"^scenario: expected a table of sections"):
             Scenario.from_dict(value)  # type: ignore[arg-type]
 
 

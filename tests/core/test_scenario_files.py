@@ -181,7 +181,7 @@ def test_bad_size_or_top_level_key_is_named(text: str, message: str) -> None:
 
 
 def test_section_that_is_no_table_is_named() -> None:
-    with pytest.raises(InputError, match="^time: expected a table, found 3"):
+    with pytest.raises(InputError, match=r"^time: expected a table, found 3"):
         load("time = 3\n" + TEXT.replace("[time]\nslot_s = 1.5\n", ""))
 
 

@@ -58,6 +58,14 @@ def test_error_of_a_stale_proximal_session_matches_the_written_out_sums():
     assert facts.step(0, 1, 1) * facts.steps_sum(1, 2) == approx(c * c1)
 
 
+def test_movement_of_two_aggregations_is_twice_the_drift_and_root_two_the_noise():
+    # Device 0, task 0, l = 1: X = L M(2) + d with c = 0.009 and the largest noise on device 1.
+    loudest = 3 * 0.005 * max(0.6 * 12.0**2, 0.4 * 14.0**2)
+    moved = 2 * 0.025 * 4.5 + math.sqrt(2 * 0.025 * loudest)
+    error = Facts.of(plain_scenario()).error(0, 0, 2, 1)
+    assert error.systematic == approx(0.009 / 2 * (5.0 * moved + 0.5) ** 2)
+
+
 def test_staleness_weights_follow_their_rules():
     rules = [{"kind": "hinge", "a": 0.5, "b": 1}, {"kind": "polynomial", "a": 2.0}]
     facts = Facts.of(plain_scenario(**{"tasks.staleness_weight": rules}))
