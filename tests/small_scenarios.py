@@ -109,7 +109,7 @@ def drawn_scenario(
             "initial_gap": uniform(0.2, 2.0, tasks),
             "iterations_max": [2] * tasks,
             "batch_max": [3] * tasks,
-            "staleness_max": count(1, slots - 1, tasks),
+            "staleness_max": count(min(1, slots - 1), slots - 1, tasks),
             "staleness_weight": [kinds[int(rng.integers(3))] for _ in range(tasks)],
         },
         "pairs": {

@@ -11,3 +11,12 @@ SAMPLING_SIGMAS = 5.0
 ROUNDED_DOWN = 1e-6
 #: What the guards against rounding cost a certified bound, relative to it.
 PROVED_BOUND = 1e-6
+#: The same float64 training steps in numpy and in torch: sums in another order, steps amplify it.
+SAME_TRAINING = 1e-10
+#: The enumeration admits what the checker admits, limits widened by 1e-9; with that much more
+#: room in a budget or cap the optimum can move by about as much, relative to it.
+ENUMERATED = 1e-7
+#: What a search promises on instances small enough to enumerate, beside the optimum.
+NEAR_OPTIMAL = 0.02
+#: Sums of some hundred terms of both signs: what is left after they cancel.
+CANCELLED = 1e-9

@@ -1,0 +1,1 @@
+"""Scenarios, plans, the checker, statuses, errors and files: what everything else stands on."""

@@ -10,7 +10,12 @@ from mafl_opt.core.draws import AXES, axis_of
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import FIELDS, Field
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.core.scenario_files import default_text, parse_toml, scenario_from_specs
+from mafl_opt.core.scenario_files import (
+    check_memory,
+    default_text,
+    parse_toml,
+    scenario_from_specs,
+)
 
 __all__ = ["draw_scenario"]
 
@@ -37,6 +42,7 @@ def draw_scenario(*, devices: int, tasks: int, slots: int, seed: int) -> Scenari
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InputError(name, "an integer >= 1", size)
     new = {"I": devices, "J": tasks, "G": slots}
+    check_memory(new)
     data["seed"] = seed
     names = data["tasks"]["name"]
     for field in FIELDS.values():

@@ -171,12 +171,18 @@ class Plan:
 
     @property
     def gap(self) -> float | None:
-        """Distance from the bound, relative to the objective; ``None`` when either is missing."""
+        """Distance from the bound, relative to the objective.
+
+        ``None`` when either is missing, or the objective is too small to divide by.
+        """
         if self.objective is None or self.bound is None:
             return None
-        if self.objective == self.bound:
+        distance = self.objective - self.bound
+        if distance == 0:
             return 0.0
-        return (self.objective - self.bound) / abs(self.objective) if self.objective else None
+        return (
+            distance / abs(self.objective) if abs(self.objective) > 1e-300 * abs(distance) else None
+        )
 
     def replace(self, **changes: Any) -> Plan:
         """Return a copy with attributes replaced."""

@@ -23,6 +23,7 @@ from mafl_opt.core.fleet_table import read_fleet, read_traces
 from mafl_opt.core.scenario import Scenario
 
 __all__ = [
+    "check_memory",
     "default_text",
     "load_scenario",
     "parse_toml",
@@ -110,7 +111,7 @@ def scenario_from_specs(data: Specs, folder: Path | None = None) -> Scenario:
     tables = _fleet_files(data, folder)
     fleet = read_fleet(tables["table"], _task_names(specs)) if "table" in tables else {}
     sizes = _sizes(data.get("size", {}), specs, next((len(a) for a in fleet.values()), None))
-    _check_memory(sizes)
+    check_memory(sizes)
     given: dict[str, Any] = {path: _shaped(FIELDS[path], a, sizes) for path, a in fleet.items()}
     if "traces" in tables:
         traces = read_traces(tables["traces"], slots=sizes["G"], devices=sizes["I"])
@@ -237,7 +238,14 @@ def _lengths(field: Field, spec: Any) -> list[tuple[str, int]]:
     return []
 
 
-def _check_memory(sizes: dict[str, int]) -> None:
+def check_memory(sizes: dict[str, int]) -> None:
+    """Refuse sizes whose arrays would not fit, before any is made.
+
+    Raises
+    ------
+    InputError
+        Above `MAX_SCENARIO_BYTES`, estimated.
+    """
     numbers = sum(math.prod(sizes[axis] for axis in field.dims) for field in FIELDS.values())
     if numbers * BYTES_PER_NUMBER > MAX_SCENARIO_BYTES:
         words = " x ".join(f"{sizes[letter]} {name}" for name, letter in _SIZES.items())

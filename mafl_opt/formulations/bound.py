@@ -1,8 +1,8 @@
 """The convergence bound of a schedule: what a session adds to error and progress.
 
-Model page, section 5. A session adds ``progress`` to the denominator A_j and ``error + noise nu(B)``
-to the numerator N_j of the bound Xi_j = N_j / A_j on the progress-weighted mean of
-E|grad F_j(w)|^2. Both are sums over sessions, which is what every solver here lives on.
+Model page, section 5. A session adds ``progress`` to the denominator A_j and
+``error + noise nu(B)`` to the numerator N_j of the bound Xi_j = N_j / A_j on the progress-weighted
+mean of E|grad F_j(w)|^2. Both are sums over sessions, which is what every solver here lives on.
 """
 
 from __future__ import annotations

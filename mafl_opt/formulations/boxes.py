@@ -20,6 +20,8 @@ __all__ = ["BoxRules", "box_rules"]
 
 Floats = NDArray[np.float64]
 _BISECTIONS = 40
+# Ranges are widened by this, more than round-off and the checker's own widening together.
+_MARGIN = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,13 +31,15 @@ class BoxRules:
     weight : gamma_j
     start : Gamma'_j
     slope : rho_j = min over columns of phi / a
-    progress_most : largest A_j the step caps admit, G theta_j / 2
+    progress_least : smallest a of a column; a plan without any does not train the task
+    progress_most : largest A_j that step caps and uplinks admit, slot by slot
     rest : lower bound of the other tasks' terms of O
     """
 
     weight: Floats
     start: Floats
     slope: Floats
+    progress_least: Floats
     progress_most: Floats
     rest: Floats
 
@@ -50,8 +54,7 @@ class BoxRules:
         # No room at all: the incumbent cannot be beaten, and an empty box says the same.
         np.divide(self.weight * self.start, room, out=low, where=used & (room > 0))
         low[used & (room <= 0)] = self.progress_most[used & (room <= 0)]
-        # Gamma' = 0 leaves no lower limit; a sliver keeps the ratio defined.
-        low = np.maximum(low, 1e-9 * self.progress_most)
+        low = np.maximum(low, self.progress_least)
         return np.where(used, np.minimum(low, self.progress_most), 0.0), self.progress_most.copy()
 
     def box(self, low: Floats, high: Floats, incumbent: float) -> Box:
@@ -128,17 +131,34 @@ def _furthest(good: Callable[[float], bool], start: float, end: float) -> float:
 
 
 def box_rules(problem: Problem) -> BoxRules:
-    """Derive the figures of a problem's boxes."""
+    """Derive the figures of a problem's boxes.
+
+    Every task of positive weight must have a column.
+    """
     s, c = problem.scenario, problem.columns
-    slope = np.full(s.num_tasks, np.inf)
+    slope, least = np.full(s.num_tasks, np.inf), np.full(s.num_tasks, np.inf)
     np.minimum.at(slope, c.task, c.error_at(c.batch_hi) / c.progress)
-    slope = np.where(np.isfinite(slope), slope, 0.0)
-    start, most = initial_error(s), s.num_slots * s.tasks.step_cap / 2.0
-    terms = s.tasks.weight * (start / most + slope)
+    np.minimum.at(least, c.task, c.progress)
+    most, start = _progress_most(problem), initial_error(s)
+    used = s.tasks.weight > 0
+    terms = np.zeros(s.num_tasks)
+    terms[used] = s.tasks.weight[used] * (start[used] / most[used] + slope[used])
     return BoxRules(
         weight=s.tasks.weight,
         start=start,
-        slope=slope,
+        slope=np.where(used, slope, 0.0),
+        progress_least=np.where(used, least * (1.0 - _MARGIN), 0.0),
         progress_most=most,
         rest=terms.sum() - terms,
     )
+
+
+def _progress_most(problem: Problem) -> Floats:
+    """Largest A_j: in every slot the step cap's half, or what the uplinks can bring."""
+    s, c = problem.scenario, problem.columns
+    best = np.zeros((s.num_slots, s.num_tasks, s.num_devices))
+    np.maximum.at(best, (c.upload - 1, c.task, c.device), c.progress)
+    best = -np.sort(-best, axis=2)
+    fits = np.arange(s.num_devices) < s.network.uplink_capacity[:, None, None]
+    per_slot = np.minimum((best * fits).sum(axis=2), s.tasks.step_cap / 2.0)
+    return np.asarray(per_slot.sum(axis=0) * (1.0 + _MARGIN))

@@ -99,7 +99,8 @@ class Candidates:
         most = np.minimum(np.minimum(flat, steep), self.batch_hi)
         batch = np.floor(most * (1 + _FLOOR_SLACK)).astype(np.int64)
         over = (batch > 0) & (self.energy(np.maximum(batch, 1)) > energy_j)
-        return batch - over
+        # Free computing (capacitance 0) says nothing about what the radio takes.
+        return np.where(self.fixed_energy_j <= energy_j, batch - over, 0)
 
     def sessions(self, index: Ints, batch: Ints) -> Sessions:
         """Return the sessions of columns `index` with batch sizes `batch`, at best frequency."""

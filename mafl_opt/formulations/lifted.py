@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.candidates import Candidates
-from mafl_opt.formulations.problem import Problem
 
 __all__ = ["LiftedForm", "lift"]
 
@@ -66,9 +66,9 @@ class LiftedForm:
     flat_ratio: Floats
 
 
-def lift(problem: Problem) -> LiftedForm:
-    """Build the lifted form of a problem; every row is scaled to coefficients around one."""
-    s, c = problem.scenario, problem.columns
+def lift(scenario: Scenario, columns: Candidates) -> LiftedForm:
+    """Build the lifted form on some or all columns; rows are scaled to coefficients around one."""
+    s, c = scenario, columns
     n = len(c)
     every = np.arange(n)
 

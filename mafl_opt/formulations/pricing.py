@@ -152,10 +152,32 @@ class DeviceProgram:
         value : (devices,), <= 0
         chosen : (chosen columns,), indices in increasing order
         """
-        value = np.zeros((self.num_slots + 1, self.num_devices))
         if not self._starts.size:
-            return value[-1], np.zeros(0, dtype=np.int64)
+            return np.zeros(self.num_devices), np.zeros(0, dtype=np.int64)
         least = np.minimum.reduceat(cost, self._starts)
+        value, taken, start = self._forward(least)
+        return value[-1], self._columns(cost, least, taken, start)
+
+    def slack(self, cost: Floats) -> Floats:
+        """How much dearer a device's plan gets when it must use a column; (columns,), >= 0."""
+        if not self._starts.size:
+            return np.zeros(0)
+        before = self._forward(np.minimum.reduceat(cost, self._starts))[0]
+        after = np.zeros_like(before)
+        least = np.minimum.reduceat(cost, self._starts)
+        by_start = sorted(self._arcs, key=lambda arc: -arc[0])
+        for g in range(self.num_slots - 1, -1, -1):
+            after[g] = after[g + 1]
+            for _, u, groups, device in (arc for arc in by_start if arc[0] == g):
+                after[g, device] = np.minimum(after[g, device], least[groups] + after[u, device])
+        through = np.full(self._starts.size, np.inf)
+        for r, u, groups, device in self._arcs:
+            through[groups] = before[r, device] + after[u, device] - before[-1, device]
+        return np.asarray(through[self._group] + cost)
+
+    def _forward(self, least: Floats) -> tuple[Floats, Ints, Ints]:
+        """V(g), the group taken last and where it starts; three arrays (slots + 1, devices)."""
+        value = np.zeros((self.num_slots + 1, self.num_devices))
         taken = np.full((self.num_slots + 1, self.num_devices), -1)
         start = np.zeros((self.num_slots + 1, self.num_devices), dtype=np.int64)
         done = 0
@@ -172,7 +194,7 @@ class DeviceProgram:
         for g in range(done + 1, self.num_slots + 1):
             value[g] = value[g - 1]
             start[g] = g - 1
-        return value[-1], self._columns(cost, least, taken, start)
+        return value, taken, start
 
     def _columns(self, cost: Floats, least: Floats, taken: Ints, start: Ints) -> Ints:
         devices = np.arange(self.num_devices)

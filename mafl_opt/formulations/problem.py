@@ -105,7 +105,8 @@ class Problem:
         slots, devices, tasks, n = s.num_slots, s.num_devices, s.num_tasks, self.num_sessions
         rows = (
             ("flow", kind.CEQ, {"tensor": 3, "slot": slots, "device": devices, "task": tasks},
-             "R[g,i,j] = sum x_s (r = g); U[g,i,j] = sum x_s (u = g); z[g,i,j] = sum x_s (r < g <= u)"),
+             "R[g,i,j] = sum x_s (r = g); U[g,i,j] = sum x_s (u = g); "
+             "z[g,i,j] = sum x_s (r < g <= u)"),
             ("exclusive", kind.CIE, {"slot": slots, "device": devices}, "sum_j z[g,i,j] <= 1"),
             ("uplink", kind.CIE, {"slot": slots}, "sum_ij U[g,i,j] <= n_up[g]"),
             ("staleness", kind.CIE, {"session": n}, "tau_s = u - 1 - r <= K_j"),

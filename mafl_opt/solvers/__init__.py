@@ -1,0 +1,1 @@
+"""Backends that plan, and the registry that finds them."""

@@ -62,7 +62,7 @@ class Backend(Protocol):
     accepts: frozenset[str]
 
     def missing(self) -> str:
-        """What must be installed before it can run; empty when it can."""
+        """Name what must be installed before it can run; empty when it can."""
         ...
 
     def solve(self, run: Run) -> Plan:

@@ -14,10 +14,11 @@ __all__ = ["FedAvg"]
 class FedAvg:
     """Every slot is a round of one task: all devices that can, tau = 0, the same (l, B).
 
-    A device takes part while it is reachable, its slot's deadline admits at least one sample a
-    step, and its budget lasts; its batch is cut to what the deadline admits. Where the uplink or
-    the step cap cannot take all, the first devices after the last one served go. Of all (l, B) the
-    best by the objective is kept.
+    A device takes part when it is reachable, its slot's deadline admits at least one sample a
+    step and its budget lasts; its batch is cut to what the deadline admits. The round's iterations
+    are cut to what the step cap admits with everybody aboard, as federated averaging wants it.
+    Where uplink or cap cannot take all even so, the first devices after the last one served go. Of
+    all (l, B) the best by the objective is kept.
     """
 
     name = "fedavg"
@@ -32,22 +33,26 @@ class FedAvg:
     def solve(self, run: Run) -> Plan:
         """Try the rule at every (iterations, batch size)."""
         with run.interruptible():
-            s, lookup = run.problem.scenario, Lookup(run.problem)
-
-            def build(iterations: int, batch: int) -> Schedule:
-                schedule, first = Schedule(run.problem), 0
-                for g in range(s.num_slots):
-                    task = g % s.num_tasks
-                    for step in range(s.num_devices):
-                        i = (first + step) % s.num_devices
-                        k = lookup(
-                            i, task, g, g + 1, min(iterations, int(s.tasks.iterations_max[task]))
-                        )
-                        if k >= 0 and lookup.try_insert(schedule, k, batch):
-                            last = i
-                    if schedule.uploads[g]:
-                        first = last + 1
-                return schedule
-
-            tune(run, build, self.name)
+            lookup = Lookup(run.problem)
+            tune(run, lambda iterations, batch: _rounds(run, lookup, iterations, batch), self.name)
         return run.plan(self.name, Termination.COMPLETED)
+
+
+def _rounds(run: Run, lookup: Lookup, iterations: int, batch: int) -> Schedule:
+    """Schedule all rounds, the tasks in turn."""
+    s, columns = run.problem.scenario, run.problem.columns
+    schedule, first = Schedule(run.problem), 0
+    for g in range(s.num_slots):
+        task = g % s.num_tasks
+        # From the wish downwards: the first count at which everybody fits the step cap.
+        for count in range(min(iterations, int(s.tasks.iterations_max[task])), 0, -1):
+            able = [lookup(i, task, g, g + 1, count) for i in range(s.num_devices)]
+            if sum(columns.step[k] for k in able if k >= 0) <= s.tasks.step_cap[task]:
+                break
+        served = [
+            i
+            for i in ((first + step) % s.num_devices for step in range(s.num_devices))
+            if able[i] >= 0 and lookup.try_insert(schedule, able[i], batch)
+        ]
+        first = served[-1] + 1 if served else first
+    return schedule

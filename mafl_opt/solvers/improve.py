@@ -6,6 +6,7 @@ Every step is judged by the exact objective, so nothing here can make a schedule
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Improver:
         self.random = np.random.default_rng(seed)
         columns = problem.columns
         edges = np.searchsorted(columns.device, np.arange(problem.scenario.num_devices + 1))
-        self._own = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._own = [np.arange(a, b) for a, b in pairwise(edges)]
         self._columns = [columns.take(own) for own in self._own]
         self._programs = [DeviceProgram(problem.scenario, own) for own in self._columns]
         self._toll = np.zeros(len(columns))
@@ -191,8 +192,8 @@ class Improver:
         reference : Schedule
             Whose totals give the first prices.
         toll : (columns,), optional
-            Charged on top. With one, the plan at the first prices is taken as it is; without, the
-            best plan seen is.
+            Charged on top, inf for barred columns. With one, the plan at the first prices is
+            taken, filled up from what is not barred; without, the best plan seen is.
         """
         own, columns, program = self._own[device], self._columns[device], self._programs[device]
         if not own.size:
@@ -209,6 +210,10 @@ class Improver:
             for k, size in zip(chosen, batch, strict=True):
                 trial.insert(int(own[k]), int(size))
             if charge.any():
+                # Without this, the fill that follows would undo what barred columns led to.
+                free = own[np.isfinite(charge)]
+                self._serve(trial, free)
+                fill(trial, free)
                 best = trial
                 break
             fill(trial, own)
@@ -218,6 +223,19 @@ class Improver:
                 break
             totals = trial
         schedule.assign(best)
+
+    def _serve(self, schedule: Schedule, index: Ints) -> None:
+        """Give each weighted task that nobody trains its best column of `index`, in random order.
+
+        Greedy insertion serves the cheapest first, which may take the one cheap slot of another.
+        """
+        missing = np.flatnonzero((self.problem.scenario.tasks.weight > 0) & ~schedule.served())
+        for j in self.random.permutation(missing) if missing.size > 1 else missing:
+            own = index[self.problem.columns.task[index] == j]
+            change, batch = schedule.insertions(own)
+            if np.isfinite(change).any():
+                best = int(np.argmin(change))
+                schedule.insert(int(own[best]), int(batch[best]))
 
     def _cheapest(
         self, device: int, program: DeviceProgram, room: NDArray[np.bool_], budget: float,

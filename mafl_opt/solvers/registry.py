@@ -87,7 +87,7 @@ def backends() -> tuple[BackendInfo, ...]:
                 accepts=b.accepts,
                 available=not missing,
                 missing=missing,
-            )  # fmt: skip
+            )
         )
     return tuple(out)
 

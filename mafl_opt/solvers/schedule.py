@@ -177,10 +177,10 @@ class Schedule:
         served = self.served()
         now = np.zeros(s.num_tasks)
         np.divide(s.tasks.weight * self.numerator, self.progress, out=now, where=served)
-        first = 10.0 * (1.0 + now.sum() + term.max(initial=0.0))
+        cost = term + s.energy_weight * c.energy(batch)
+        first = 10.0 * (1.0 + now.sum() + cost.max(initial=0.0))
         now[~served & (s.tasks.weight > 0)] = first
-        change = term - now[j] + s.energy_weight * c.energy(batch)
-        return np.where(fits, change, np.inf), batch
+        return np.where(fits, cost - now[j], np.inf), batch
 
     def sessions(self) -> Sessions:
         """Return the schedule as a table of sessions."""

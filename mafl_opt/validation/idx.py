@@ -20,6 +20,8 @@ __all__ = ["IdxFolder", "find_idx", "read_idx"]
 MAX_BYTES = 1 << 30
 _UNSIGNED_BYTE = 0x08
 _MAX_AXES = 4
+#: A byte of deflate never stands for more than this many.
+_MOST_EXPANSION = 1032
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
     The header is two zero bytes, the type (8), the number of axes, and one big-endian 32-bit length
     an axis; exactly the product of the lengths must follow. The product is compared with a limit
-    (and with the file's size when it is not compressed) before memory is taken.
+    and with what the file's size allows before memory is taken.
 
     Parameters
     ----------
@@ -57,10 +59,14 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             size = math.prod(shape)
             if size > MAX_BYTES:
                 raise InputError(str(path), f"at most {MAX_BYTES} bytes of data", size)
-            if path.suffix != ".gz":
-                left = path.stat().st_size - stream.tell()
-                if left != size:
-                    raise InputError(str(path), _expected(shape), f"{left} bytes")
+            left = path.stat().st_size
+            if path.suffix == ".gz":
+                enough = size <= left * _MOST_EXPANSION
+            else:
+                left -= stream.tell()
+                enough = left == size
+            if not enough:
+                raise InputError(str(path), _expected(shape), f"{left} bytes")
             # One byte more than promised: a longer file must not pass for a good one.
             data = stream.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:

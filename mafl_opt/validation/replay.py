@@ -13,7 +13,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from importlib.metadata import version
 from os import PathLike
 
 import numpy as np
@@ -21,24 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mafl_opt import __version__
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.costs import SessionCosts, session_costs
 from mafl_opt.validation.data import DataSet
-from mafl_opt.validation.models import Model, build_model
-from mafl_opt.validation.partition import partition_labels
 from mafl_opt.validation.record import AggregationRecord, Replay, ReplayOptions, SessionRecord
 from mafl_opt.validation.sources import load_task_data
+from mafl_opt.validation.trained_task import SESSION, TrainedTask, random_stream
 from mafl_opt.validation.training import evaluate_model, train_locally
 
 __all__ = ["Replay", "ReplayOptions", "replay"]
 
 Progress = Callable[[str, "float | None"], None]
-
-# Streams of random numbers; the numbers of one never depend on how many another has drawn.
-_PARTITION, _INITIAL_MODEL, _SESSION = 0, 1, 2
 
 
 def replay(
@@ -88,7 +83,7 @@ def replay(
     task_data = load_task_data(scenario, data)
     with _isolated_torch():
         tasks = [
-            _Task.start(scenario, j, dataset, options, seed)
+            TrainedTask.start(scenario, j, dataset, options, seed)
             for j, dataset in enumerate(task_data.sets)
         ]
         run = _Run(scenario=scenario, sessions=sessions, costs=costs, seed=seed, options=options)
@@ -108,65 +103,12 @@ def replay(
         scenario_sha256=scenario.sha256,
         plan_sha256=_digest(sessions),
         versions={
-            "mafl_opt": __version__,
+            "mafl_opt": version("mafl-opt"),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
     )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Task:
-    """A task while it is replayed: its data as tensors and its global model."""
-
-    index: int
-    name: str
-    dataset: DataSet
-    model: Model
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    rows: tuple[Tensor, ...]
-    parameters: Tensor
-    score: tuple[float, float] | None = None
-    energy_j: float = 0.0
-    progress: float = 0.0
-
-    @classmethod
-    def start(
-        cls, scenario: Scenario, index: int, dataset: DataSet, options: ReplayOptions, seed: int
-    ) -> _Task:
-        """Partition the data and draw the initial model w^(0)."""
-        device = torch.device(options.device)
-        dtype = getattr(torch, options.dtype)
-        model = build_model(dataset, options.model)
-        rows = partition_labels(
-            dataset.train_labels,
-            scenario.pairs.samples[:, index],
-            options.dirichlet,
-            _stream(seed, _PARTITION, index),
-        )
-        initial = model.initial_parameters(_stream(seed, _INITIAL_MODEL, index))
-
-        def tensors(
-            inputs: NDArray[np.floating], labels: NDArray[np.int64]
-        ) -> tuple[Tensor, Tensor]:
-            # Copied: torch warns about the read-only arrays of a data set.
-            return (
-                torch.tensor(inputs, dtype=dtype, device=device),
-                torch.tensor(labels, device=device),
-            )
-
-        return cls(
-            index=index,
-            name=scenario.tasks.name[index],
-            dataset=dataset,
-            model=model,
-            train=tensors(dataset.train_inputs, dataset.train_labels),
-            test=tensors(dataset.test_inputs, dataset.test_labels),
-            rows=tuple(torch.tensor(held, device=device) for held in rows),
-            parameters=torch.tensor(initial, dtype=dtype, device=device),
-        )
 
 
 class _Run:
@@ -200,7 +142,9 @@ class _Run:
             self.ending[u, j].append(k)
         self.session_records: list[SessionRecord] = []
 
-    def execute(self, tasks: list[_Task], progress: Progress | None) -> list[AggregationRecord]:
+    def execute(
+        self, tasks: list[TrainedTask], progress: Progress | None
+    ) -> list[AggregationRecord]:
         """Go through the instants t_0..t_G; the records come by slot, then task."""
         records = []
         last = self.scenario.num_slots
@@ -221,7 +165,7 @@ class _Run:
                 progress(f"aggregation {slot} of {last}", slot / last)
         return records
 
-    def _train(self, task: _Task, k: int) -> Tensor:
+    def _train(self, task: TrainedTask, k: int) -> Tensor:
         s, j = self.sessions, task.index
         device = int(s.device[k])
         rows = task.rows[device]
@@ -234,10 +178,10 @@ class _Run:
             iterations=int(s.iterations[k]),
             learning_rate=float(self.scenario.tasks.learning_rate[j]),
             proximal=float(self.scenario.tasks.proximal[j]),
-            generator=_stream(self.seed, _SESSION, device, j, int(s.receive[k])),
+            generator=random_stream(self.seed, SESSION, device, j, int(s.receive[k])),
         )
 
-    def _merge(self, task: _Task, uploads: list[int], results: list[Tensor]) -> None:
+    def _merge(self, task: TrainedTask, uploads: list[int], results: list[Tensor]) -> None:
         """Replace w^(u-1) by w^(u), eq. 5 with either rule; no upload, no change."""
         if not uploads:
             return
@@ -259,7 +203,7 @@ class _Run:
         task.parameters, task.score = merged, None
         self._account(task, uploads, weights)
 
-    def _account(self, task: _Task, uploads: list[int], weights: NDArray[np.float64]) -> None:
+    def _account(self, task: TrainedTask, uploads: list[int], weights: NDArray[np.float64]) -> None:
         s, j, costs = self.sessions, task.index, self.costs
         eta = float(self.scenario.tasks.learning_rate[j])
         decay = 1.0 - eta * float(self.scenario.tasks.proximal[j])
@@ -284,7 +228,7 @@ class _Run:
             )
 
     def _record(
-        self, task: _Task, slot: int, uploads: list[int], tested: bool
+        self, task: TrainedTask, slot: int, uploads: list[int], tested: bool
     ) -> AggregationRecord:
         if tested and task.score is None:
             task.score = evaluate_model(task.model, task.parameters, *task.test)
@@ -302,10 +246,6 @@ class _Run:
             max_staleness=int(staleness.max()) if uploads else None,
             progress=task.progress,
         )
-
-
-def _stream(*key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(key))
 
 
 @contextmanager
@@ -336,7 +276,7 @@ def _check_server_rates(scenario: Scenario, options: ReplayOptions) -> None:
 def _notes(
     scenario: Scenario,
     plan: Plan,
-    tasks: list[_Task],
+    tasks: list[TrainedTask],
     costs: SessionCosts,
     records: list[AggregationRecord],
 ) -> list[str]:

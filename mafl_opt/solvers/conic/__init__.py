@@ -1,0 +1,6 @@
+"""Backend `conic`; see `backend`."""
+
+from mafl_opt.solvers.conic.backend import Conic
+from mafl_opt.solvers.conic.relaxation import ColumnPool, Relaxation, RelaxedPoint
+
+__all__ = ["ColumnPool", "Conic", "Relaxation", "RelaxedPoint"]
