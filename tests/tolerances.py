@@ -20,3 +20,5 @@ ENUMERATED = 1e-7
 NEAR_OPTIMAL = 0.02
 #: Sums of some hundred terms of both signs: what is left after they cancel.
 CANCELLED = 1e-9
+#: Relative accuracy of an interior-point solution of a relaxation, which only has to be near.
+SOLVED = 1e-5

@@ -47,7 +47,7 @@ _TERMINATION = {
     Termination.OPTIMAL: "The bound equals the objective within 1e-6 of it; no better plan exists.",
     Termination.GAP_REACHED: "The gap between plan and bound fell to what was asked for.",
     Termination.LOCALLY_OPTIMAL: "No small change improves the plan; a better one may exist.",
-    Termination.COMPLETED: "The rule or search ran to its end; that says nothing about optimality.",
+    Termination.COMPLETED: "The rule or search ran to its end; only a bound says how good it is.",
     Termination.TIME_LIMIT: "The time limit came first; this is the best plan found by then.",
     Termination.ITERATION_LIMIT: "The iteration limit came first; this is the best plan found.",
     Termination.INTERRUPTED: "A person stopped it; this is the best plan found by then.",

@@ -136,9 +136,12 @@ def solve(
         problem=scenario if isinstance(scenario, Problem) else Problem(scenario=scenario),
         options=Options(**given), start=start, progress=progress,
     )  # fmt: skip
+    untrainable = None
     with run.interruptible():
         untrainable = _untrainable_task(run.problem)
-    if run.termination is None and untrainable is not None:
+    if run.termination is not None:
+        plan = run.plan(backend, run.termination)
+    elif untrainable is not None:
         run.say(f"task {untrainable} has weight but no device can ever train it")
         plan = run.plan(backend, Termination.INFEASIBLE)
     else:

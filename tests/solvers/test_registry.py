@@ -37,7 +37,7 @@ def test_backends_describe_themselves():
 
 
 def test_unknown_backend_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="backend: expected one of .*conic.*'gurobi'"):
+    with pytest.raises(InputError, match=r"backend: expected one of .*conic.*'gurobi'"):
         mo.solve(plain_scenario(), "gurobi")
 
 
@@ -158,7 +158,7 @@ def test_plugin_options_are_checked_too():
 def test_missing_package_is_named():
     info = next(info for info in mo.backends() if info.name == "absent")
     assert not info.available and info.missing == "pip install absent"
-    with pytest.raises(InputError, match="absent to be installed.*pip install absent"):
+    with pytest.raises(InputError, match=r"absent to be installed.*pip install absent"):
         mo.solve(plain_scenario(), "absent")
 
 
@@ -167,11 +167,16 @@ def test_plugin_cannot_take_the_name_of_a_backend_of_ours():
     assert registry.get_backend("conic").proves_bound
 
 
-def test_interrupt_while_listing_columns_is_a_termination(monkeypatch):
+@pytest.mark.parametrize("backend", sorted(ACCEPTS))
+def test_interrupt_while_listing_columns_ends_the_solve(monkeypatch, backend):
+    calls = []
+
     def interrupt(scenario):
+        calls.append(scenario)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mafl_opt.formulations.problem.enumerate_candidates", interrupt)
-    plan = mo.solve(plain_scenario(), "greedy")
+    plan = mo.solve(plain_scenario(), backend)
+    assert len(calls) == 1
     assert plan.termination is Termination.INTERRUPTED
     assert plan.point is PointStatus.NONE

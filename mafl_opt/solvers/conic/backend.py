@@ -21,15 +21,12 @@ from mafl_opt.formulations.pricing import Prices, lagrangian_bound
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.conic.leaves import Leaf, cut, reprice
-from mafl_opt.solvers.conic.relaxation import SOLVERS, ColumnPool, RelaxedPoint
-from mafl_opt.solvers.improve import Improver, fill
-from mafl_opt.solvers.schedule import Schedule
+from mafl_opt.solvers.conic.relaxation import SOLVERS, ColumnPool
+from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.recovery import polish, recover, warm_up
 
 __all__ = ["Conic"]
 
-# Rounds of ruin and recreate without improvement: first a few, at the end many.
-_QUICK_ROUNDS = 30
-_FINAL_ROUNDS = 150
 _MOST_BOXES = 60
 # Boxes stop paying when this many of them close less than this share of the gap.
 _PATIENCE = 8
@@ -58,29 +55,17 @@ class Conic:
         leaves: list[Leaf] = []
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
-            self._first(run, improver)
+            warm_up(run, improver)
             self._bound(run, improver, solver, leaves)
-            self._last(run, improver)
+            if self._verdict(run) is Termination.COMPLETED:
+                polish(run, improver)
         return run.plan(self.name, self._verdict(run), _certificate(run, leaves))
-
-    def _first(self, run: Run, improver: Improver) -> None:
-        """Find an incumbent by greedy insertion and local search, beside the plan given."""
-        if run.start is not None:
-            run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
-        schedule = Schedule(run.problem)
-        fill(schedule)
-        run.offer(schedule, "greedy")
-        schedule = improver.descend(run.best or schedule)
-        run.offer(schedule, "local search")
-        schedule = improver.shake(
-            schedule, rounds=_QUICK_ROUNDS, found=lambda found: run.offer(found, "local search")
-        )
 
     def _bound(self, run: Run, improver: Improver, solver: str, leaves: list[Leaf]) -> None:
         """Branch on boxes of A; `leaves` always covers every plan better than the incumbent."""
         problem, rules = run.problem, box_rules(run.problem)
         top = run.objective if run.best is not None else _objective_ceiling(run.problem)
-        pool = ColumnPool(problem, solver, top)
+        pool: ColumnPool | None = None
         low, high = rules.root(top)
         no_prices = _no_prices(problem)
         first = lagrangian_bound(
@@ -88,6 +73,7 @@ class Conic:
         )[0]
         open_leaves = [Leaf(low=low, high=high, bound=first, prices=no_prices)]
         leaves[:] = open_leaves
+        run.raise_bound(min(first, run.objective), "no prices")
         closed: list[Leaf] = []
         history: list[float] = []
         while open_leaves and len(history) < _MOST_BOXES and not run.stop():
@@ -95,13 +81,14 @@ class Conic:
             leaf = min(open_leaves, key=lambda leaf: leaf.bound)
             if leaf.bound >= top * (1.0 - run.options.gap) or _stalled(history, top):
                 break
+            pool = pool or ColumnPool(problem, solver, top)
             point = pool.solve(rules.box(leaf.low, leaf.high, top), top, run.remaining())
             open_leaves.remove(leaf)
             if point is None:
                 closed.append(leaf)
                 history.append(leaf.bound)
                 continue
-            self._recover(run, improver, point, thorough=not history)
+            recover(run, improver, point.x, point.prices, thorough=not history)
             leaf = reprice(problem, rules, leaf, point.prices, top)
             slabs, children = cut(rules, leaf, point, min(top, run.objective))
             closed += slabs
@@ -110,25 +97,6 @@ class Conic:
             bound = min(leaf.bound for leaf in leaves)
             history.append(bound)
             run.raise_bound(min(bound, run.objective), f"box {len(history)}")
-
-    def _recover(
-        self, run: Run, improver: Improver, point: RelaxedPoint, *, thorough: bool
-    ) -> None:
-        improver.charge(point.prices)
-        schedule = improver.descend(improver.round(point.x, point.prices))
-        run.offer(schedule, "rounding")
-        if thorough:
-            improver.shake(
-                schedule, rounds=_QUICK_ROUNDS, found=lambda found: run.offer(found, "rounding")
-            )
-
-    def _last(self, run: Run, improver: Improver) -> None:
-        """Search on from the best plan while the gap is open."""
-        if run.best is None or self._verdict(run) is not Termination.COMPLETED:
-            return
-        improver.shake(
-            run.best, rounds=_FINAL_ROUNDS, found=lambda found: run.offer(found, "local search")
-        )
 
     def _verdict(self, run: Run) -> Termination:
         if run.bound is None:
