@@ -77,7 +77,10 @@ def enumerate_optimum(
 def session_options(
     facts: Facts, i: int, grid: set[int] | None = None
 ) -> dict[tuple[int, int], list[tuple[dict[str, Any], dict[str, float]]]]:
-    """List all sessions device i can run, by (receive, upload): the row, and what it adds."""
+    """List all sessions device i can run, by (receive, upload): the row, and what it adds.
+
+    What breaks a step cap, the budget or an uplink by itself is left out: no plan holds it.
+    """
     out: dict[tuple[int, int], list[tuple[dict[str, Any], dict[str, float]]]] = {}
     slots = facts.time["slot_s"]
     for j, r in itertools.product(range(facts.num_tasks), range(facts.num_slots)):
@@ -86,6 +89,8 @@ def session_options(
             fits = receive_s <= slots[r] * _WIDE and upload_s <= slots[u - 1] * _WIDE
             left_s = facts.window_s(r, u) - receive_s - upload_s
             if not (fits and left_s > 0 and facts.is_available(i, r, u)):
+                continue
+            if facts.network["uplink_capacity"][u - 1] < 1:
                 continue
             for iterations in range(1, facts.tasks["iterations_max"][j] + 1):
                 for batch in range(1, facts.largest_batch(i, j) + 1):
@@ -107,7 +112,9 @@ def session_options(
                         "energy": facts.radio_j(i, receive_s, upload_s)
                         + facts.compute_j(i, cycles, cpu_hz),
                     }
-                    out.setdefault((r, u), []).append((row, adds))
+                    cap, budget = facts.tasks["step_cap"][j], facts.devices["energy_budget_j"][i]
+                    if adds["step"] <= cap * _WIDE and adds["energy"] <= budget * _WIDE:
+                        out.setdefault((r, u), []).append((row, adds))
     return out
 
 

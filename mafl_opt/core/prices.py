@@ -1,12 +1,14 @@
 """Every session a device can run, with its least cost at given prices, for the certificate.
 
-Arrays over (session, iterations): one row for each possible (device, task, receive, upload, l).
+Arrays over (session, iterations): one row for each (device, task, receive, upload, l) that some
+feasible plan may hold; what breaks a step cap, a budget or an uplink by itself is in none.
 The limits of a row are widened by the tolerance of the checker, so that whatever the checker
 accepts is among the rows; costs are rounded downwards.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,7 +40,7 @@ class SessionTable:
     cycles : l * cyc, CPU cycles for one unit of mini-batch
     capacitance : J s^2
     f_min_hz, time_s : Hz and s; lowest frequency and time left to compute, both widened
-    batch_max : largest feasible mini-batch, >= 1
+    batch_max : largest mini-batch that box, deadline and the budget alone admit, >= 1
     samples : D_ij
     starts : first row of each group with one (device, receive, upload)
     """
@@ -173,19 +175,43 @@ def _pair_rows(facts: Facts, i: int, j: int, sums: list[float]) -> Iterator[tupl
         for r in range(facts.num_slots - tau):
             u = r + 1 + tau
             slow = down[r] > slots[r] * (1 + WIDENING) or up[u - 1] > slots[u - 1] * (1 + WIDENING)
-            if slow or not facts.is_available(i, r, u):
+            if (
+                slow
+                or not facts.is_available(i, r, u)
+                or facts.network["uplink_capacity"][u - 1] < 1
+            ):
                 continue
             left_s = facts.window_s(r, u) * (1 + WIDENING) - down[r] - up[u - 1]
             if left_s <= 0:
                 continue
             radio = facts.radio_j(i, down[r], up[u - 1])
+            joules = devices["energy_budget_j"][i] * (1 + WIDENING) - radio
             for count, (total, error) in enumerate(zip(sums, errors, strict=True)):
                 work = cycles * (count + 1)
                 batch_max = min(cap, f_max * (1 + WIDENING) * left_s / work)
-                if batch_max < 1:
+                unit = devices["capacitance"][i] * work
+                batch_max = min(batch_max, _batch_for(joules, unit, f_min, work / left_s))
+                # All three only get worse with more iterations.
+                alone = step * total <= facts.tasks["step_cap"][j] * (1 + WIDENING)
+                if batch_max < 1 or not alone:
                     break
                 yield (
                     i, j, r, u, error.systematic, error.noise, 0.5 * step * total, step * total,
                     radio, work, devices["capacitance"][i], f_min * (1 - WIDENING), left_s,
                     float(int(batch_max)), samples,
                 )  # fmt: skip
+
+
+def _batch_for(joules: float, unit: float, f_min: float, rate: float) -> float:
+    """Mini-batch whose computing takes `joules`: unit B max(f_min, rate B)^2, rounded upwards.
+
+    The plan's own budget may be all a session takes: one that needs more is in no feasible plan.
+    """
+    if joules < 0:
+        return 0.0
+    flat, steep = unit * (f_min * (1 - WIDENING)) ** 2, unit * rate**2
+    most = min(
+        joules / flat if flat > 0 else math.inf,
+        math.cbrt(joules / steep) if steep > 0 else math.inf,
+    )
+    return most * (1 + WIDENING)

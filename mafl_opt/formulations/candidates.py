@@ -7,7 +7,7 @@ never go back to the scenario for physics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Candidates:
     cycles : CPU cycles per unit of batch size, cyc * l
     capacitance, f_min_hz, f_max_hz : of the device
     fixed_energy_j : J, upload and download energy
-    batch_hi : largest batch size that box and deadline admit, >= 1
+    batch_hi : largest batch size that box, deadline and budget admit, >= 1
     samples : D of device and task
     """
 
@@ -122,10 +122,12 @@ class Candidates:
 
 
 def enumerate_candidates(scenario: Scenario) -> Candidates:
-    """List every column of a scenario.
+    """List every column of a scenario that some feasible plan may hold.
 
     A session exists when the device is reachable in all its slots, holds data, its staleness is
     within K_j, download and upload fit their slots, and one sample fits the deadline at f_max.
+    What would break a step cap, a budget or an uplink capacity of 0 all by itself is left out, and
+    ``batch_hi`` is what deadline and budget admit: no plan loses by it, relaxations gain.
 
     Raises
     ------
@@ -159,10 +161,14 @@ def enumerate_candidates(scenario: Scenario) -> Candidates:
     terms = session_terms(
         scenario, i, columns["task"], columns["receive"], columns["upload"], columns["iterations"]
     )
-    return Candidates(
+    listed = Candidates(
         **columns, progress=terms.progress, error=terms.error, noise=terms.noise, step=terms.step,
         capacitance=d.capacitance[i], f_min_hz=d.f_min_hz[i], f_max_hz=d.f_max_hz[i],
     )  # fmt: skip
+    affordable = listed.batch_within(d.energy_budget_j[i])
+    alone = (affordable >= 1) & (listed.step <= tasks.step_cap[listed.task])
+    alone &= scenario.network.uplink_capacity[listed.upload - 1] >= 1
+    return replace(listed, batch_hi=affordable).take(alone)
 
 
 def _sessions_that_exist(scenario: Scenario) -> dict[str, NDArray[np.generic]]:

@@ -167,13 +167,10 @@ def _check_options(backend: Backend, given: dict[str, Any], start: Plan | None) 
 
 def _untrainable_task(problem: Problem) -> str | None:
     """First task of positive weight without a single possible session."""
-    tasks, c = problem.scenario.tasks, problem.columns
-    budget = problem.scenario.devices.energy_budget_j[c.device]
-    within = (c.batch_within(budget) >= 1) & (c.step <= tasks.step_cap[c.task])
-    within &= problem.scenario.network.uplink_capacity[c.upload - 1] >= 1
-    for j, name in enumerate(tasks.name):
-        if tasks.weight[j] > 0 and not (within & (c.task == j)).any():
-            return name
+    tasks = problem.scenario.tasks
+    for j in sorted(set(range(len(tasks.name))) - set(problem.columns.task.tolist())):
+        if tasks.weight[j] > 0:
+            return tasks.name[j]
     return None
 
 

@@ -86,14 +86,17 @@ def test_columns_meet_the_checker_at_the_largest_batch():
         assert c.take(np.array([k])).error_at(c.batch_hi[[k]])[0] == pytest.approx(inside)
 
 
-def test_one_more_sample_misses_the_deadline_or_the_box():
+def test_one_more_sample_misses_the_deadline_the_budget_or_the_box():
     s = drawn_scenario(3, devices=3, tasks=2, slots=4, **WIDE)
     c = enumerate_candidates(s)
     most = np.minimum(s.tasks.batch_max[c.task], c.samples)
     cut = np.flatnonzero(c.batch_hi < most)
     assert cut.size
     needed = c.cycles[cut] * (c.batch_hi[cut] + 1) / c.time_s[cut]
-    assert (needed > c.f_max_hz[cut]).all()
+    dearer = c.energy(c.batch_hi + 1)[cut] > s.devices.energy_budget_j[c.device[cut]]
+    assert ((needed > c.f_max_hz[cut]) | dearer).all()
+    assert dearer.any()
+    assert not dearer.all()
 
 
 def plan_of(rows):
