@@ -244,6 +244,7 @@ def lagrangian_bound(
     scenario, columns, program
         Columns of the whole scenario: the bound is only valid when none is missing.
     prices : Prices
+        Those of N_j and A_j must be 0 for tasks of weight 0, which have no ratio to pay for them.
     box : Box
         With ``progress_min > 0`` for every task of positive weight.
 

@@ -136,10 +136,11 @@ class Run:
             self.bound = float(bound)
             self._note(event)
 
-    def say(self, message: str, fraction: float | None = None) -> None:
-        """Tell a waiting person."""
+    def say(self, message: str) -> None:
+        """Tell a waiting person; the fraction done is that of the time limit, if there is one."""
         if self.progress is not None:
-            self.progress(message, fraction)
+            limit = self.options.time_limit
+            self.progress(message, min(self.seconds / limit, 1.0) if limit else None)
 
     def _note(self, event: str) -> None:
         objective = self.objective

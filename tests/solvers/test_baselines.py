@@ -114,6 +114,19 @@ def test_fedasync_uploads_as_soon_as_it_is_ready(seed):
 
 
 @seeds
+def test_fedasync_uploads_whole_batches_of_one_size(seed):
+    """Ready means that the whole batch is done; nothing is cut to meet an aggregation."""
+    s = roomy(seed, **{"devices.f_max_hz": [2e8] * 4, "energy_weight": 0.0})
+    rows = mo.solve(s, "fedasync").sessions.rows()
+    assert rows
+    limits = [
+        min(s.tasks.batch_max[r["task"]], s.pairs.samples[r["device"], r["task"]]) for r in rows
+    ]
+    size = max(row["batch_size"] for row in rows)
+    assert [row["batch_size"] for row in rows] == [min(size, limit) for limit in limits]
+
+
+@seeds
 def test_fedasync_takes_the_tasks_in_turn(seed):
     s = roomy(seed)
     for i in range(s.num_devices):

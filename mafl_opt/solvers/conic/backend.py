@@ -104,7 +104,11 @@ class Conic:
         if run.best is None:
             proved = run.bound >= _objective_ceiling(run.problem)
             return Termination.INFEASIBLE if proved else Termination.COMPLETED
-        gap = (run.objective - run.bound) / abs(run.objective) if run.objective else 0.0
+        # An objective of 0 has no relative gap: it is met or it is not.
+        distance = run.objective - run.bound
+        if distance <= 0:
+            return Termination.OPTIMAL
+        gap = distance / abs(run.objective) if run.objective else np.inf
         if gap <= _OPTIMAL_GAP:
             return Termination.OPTIMAL
         return Termination.GAP_REACHED if gap <= run.options.gap else Termination.COMPLETED
