@@ -17,7 +17,7 @@ from mafl_opt.cli.arguments import (
 )
 from mafl_opt.cli.progress import show_progress
 
-__all__ = ["compare"]
+__all__ = ["classify", "compare"]
 
 FAILED = 1
 
@@ -61,3 +61,22 @@ def compare(
     checks = [trial.report.ok for trial in result.trials if trial.report is not None]
     if not checks or not all(checks):
         context.exit(FAILED)
+
+
+@click.command()
+@scenario_argument
+@json_option
+def classify(scenario: str, as_json: bool) -> None:
+    """Show which constraints of SCENARIO are convex, with evidence.
+
+    Convex blocks compile under the rules of disciplined convex programming; for the others there
+    are two points whose midpoint breaks the block, and what the solvers put in its place.
+    """
+    from mafl_opt.report.classes import describe_classes
+    from mafl_opt.solvers.dcp import classify as classify_scenario
+
+    verdicts = classify_scenario(load_scenario(scenario))
+    if as_json:
+        echo_json([verdict.to_dict() for verdict in verdicts])
+    else:
+        click.echo(describe_classes(verdicts))

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mafl_opt import __version__
-from mafl_opt.cli.compare_commands import compare
+from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
 from mafl_opt.cli.scenario_commands import init, show
@@ -75,5 +75,5 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (init, show, solve, check, replay, demo, backends, compare):
+for _command in (init, show, solve, check, replay, demo, backends, classify, compare):
     main.add_command(_command)

@@ -63,3 +63,20 @@ def test_compare_refuses_bad_input_in_one_line(folder, flags, words):
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_classify_prints_every_block_with_its_class():
+    result = CliRunner().invoke(main, ["classify", "default"])
+    assert result.exit_code == 0, result.output
+    for block, kind in (("flow", "CEQ"), ("uplink", "CIE"), ("ratio", "NEQ"), ("energy", "NIE")):
+        assert any(line.split()[:2] == [block, kind] for line in result.stdout.splitlines())
+
+
+def test_classify_prints_json_alone():
+    result = CliRunner().invoke(main, ["classify", "default", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["id"]: row for row in json.loads(result.stdout)}
+    assert len(rows) == 11
+    assert rows["deadline"]["class"] == rows["deadline"]["computed"] == "NIE"
+    assert rows["deadline"]["witness"]["amount"] > 0
+    assert rows["uplink"]["natural"]["compiled"] is True
