@@ -36,12 +36,16 @@ class Options:
         Of every random draw; the same seed gives the same plan when no time limit cuts in.
     solver : str or None
         Name of the numerical solver inside, where a backend offers a choice.
+    initial : str
+        Where a backend that descends from a point sets out when it is given no plan: ``greedy`` or
+        ``random``.
     """
 
     time_limit: float | None = None
     gap: float = 1e-3
     seed: int = 0
     solver: str | None = None
+    initial: str = "greedy"
 
 
 class Backend(Protocol):
@@ -128,26 +132,28 @@ class Run:
         objective = schedule.objective()
         if objective < self.objective:
             self.best = schedule.copy()
-            self._note(event)
+            self.note(event)
 
     def raise_bound(self, bound: float, event: str) -> None:
         """Keep a lower bound if it is higher than the one so far."""
         if self.bound is None or bound > self.bound:
             self.bound = float(bound)
-            self._note(event)
+            self.note(event)
 
     def say(self, message: str, fraction: float | None = None) -> None:
         """Tell a waiting person."""
         if self.progress is not None:
             self.progress(message, fraction)
 
-    def _note(self, event: str) -> None:
+    def note(self, event: str, **more: float) -> None:
+        """Add an entry to the trace, with finite numbers of the backend's own in `more`."""
         objective = self.objective
         entry = {
             "seconds": round(self.seconds, 3),
             "objective": objective if np.isfinite(objective) else None,
             "bound": self.bound,
             "event": event,
+            **more,
         }
         self.trace.append(entry)
         shown = "no plan yet" if entry["objective"] is None else f"objective {objective:.6g}"

@@ -21,6 +21,7 @@ __all__ = ["BackendInfo", "backends", "get_backend", "solve"]
 # Imported on use; third parties add to these through the entry-point group mafl_opt.solvers.
 _BACKENDS = {
     "conic": "mafl_opt.solvers.conic:Conic",
+    "sca": "mafl_opt.solvers.sca:Sca",
     "greedy": "mafl_opt.solvers.greedy:Greedy",
     "fedavg": "mafl_opt.solvers.fedavg:FedAvg",
     "fedasync": "mafl_opt.solvers.fedasync:FedAsync",
@@ -113,8 +114,8 @@ def solve(
     progress : callable, optional
         ``progress(message, fraction_or_None)``.
     **options
-        Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``. ``None`` means not
-        given.
+        Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``, ``initial``.
+        ``None`` means not given.
 
     Returns
     -------

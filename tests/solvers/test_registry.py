@@ -18,12 +18,13 @@ from mafl_opt.solvers.schedule import Schedule
 
 ACCEPTS = {
     "conic": {"time_limit", "gap", "seed", "solver", "start"},
+    "sca": {"time_limit", "seed", "solver", "start", "initial"},
     "greedy": {"start"},
     "fedavg": {"time_limit"},
     "fedasync": {"time_limit"},
     "random": {"seed"},
 }
-VALUES = {"time_limit": 5.0, "gap": 0.1, "seed": 3, "solver": "clarabel"}
+VALUES = {"time_limit": 5.0, "gap": 0.1, "seed": 3, "solver": "clarabel", "initial": "random"}
 
 
 def test_backends_describe_themselves():
@@ -58,7 +59,7 @@ def test_start_is_refused_where_it_cannot_be_used(backend):
 
 
 def test_option_nobody_knows_is_refused():
-    with pytest.raises(InputError, match="temperature: expected one of gap, seed"):
+    with pytest.raises(InputError, match="temperature: expected one of gap, initial"):
         mo.solve(plain_scenario(), "conic", temperature=3)
 
 
