@@ -39,6 +39,8 @@ class Options:
     initial : str
         Where a backend that descends from a point sets out when it is given no plan: ``greedy`` or
         ``random``.
+    pyomo_solver : str or None
+        Name under which Pyomo knows a solver that is to take P in natural form.
     """
 
     time_limit: float | None = None
@@ -46,6 +48,7 @@ class Options:
     seed: int = 0
     solver: str | None = None
     initial: str = "greedy"
+    pyomo_solver: str | None = None
 
 
 class Backend(Protocol):
@@ -170,6 +173,9 @@ class Run:
         if certificate is not None:
             # What is printed is what the checker derives from the certificate, not what we think.
             bound = certified_bound(self.problem.scenario, certificate)
+            if certificate["kind"] == "milp":
+                # Beyond that, a solver's word, marked as such.
+                bound = max(bound, certificate["bound"])
             bound = bound if np.isfinite(bound) else None
         return Plan(
             sessions=sessions, backend=name, termination=self.termination or termination,
