@@ -109,9 +109,11 @@ class Trial:
 
     @property
     def certified_bound(self) -> float | None:
-        """The claimed bound where the check derived it again, else ``None``."""
-        derived = self.report is not None and self.report.certified_bound is not None
-        return self.claimed_bound if derived else None
+        """What the check derived again of the claimed bound; ``None`` when nothing."""
+        if self.claimed_bound is None or self.report is None:
+            return None
+        derived = self.report.certified_bound
+        return None if derived is None else min(derived, self.claimed_bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

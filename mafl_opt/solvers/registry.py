@@ -23,6 +23,7 @@ _BACKENDS = {
     "conic": "mafl_opt.solvers.conic:Conic",
     "sca": "mafl_opt.solvers.sca:Sca",
     "minlp": "mafl_opt.solvers.minlp:Minlp",
+    "scip": "mafl_opt.solvers.scip:Scip",
     "greedy": "mafl_opt.solvers.greedy:Greedy",
     "fedavg": "mafl_opt.solvers.fedavg:FedAvg",
     "fedasync": "mafl_opt.solvers.fedasync:FedAsync",

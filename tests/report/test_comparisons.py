@@ -74,7 +74,7 @@ def test_digest_has_a_row_a_backend():
     digest = comparison_digest(comparison)
     prover, rule, dead = digest["backends"]
     assert digest["best_bound"] == 0.5 * high == prover["best_bound"]
-    assert prover["certified"]
+    assert prover["certified_bound"] == prover["bound"] == 0.5 * high
     assert prover["own_gap"] == prover["gap_to_best_bound"] == pytest.approx(0.5)
     assert (rule["bound"], rule["own_gap"], rule["iterations"]) == (None, None, 0)
     assert rule["gap_to_best_bound"] == pytest.approx(0.5)
@@ -94,8 +94,18 @@ def test_table_says_what_happened_to_each():
 
 def test_claim_without_certificate_is_marked():
     text = describe_comparison(hand_made(proofs=False)[0])
-    assert "not derived again" in text
+    assert "only as far as it was derived again" in text
     assert "best bound -" in text
+
+
+def test_claim_that_was_derived_in_part_counts_in_part():
+    comparison, high = hand_made()
+    prover = comparison.trials[0]
+    partly = replace(prover, report=replace(prover.report, certified_bound=0.3 * high))
+    comparison = replace(comparison, trials=(partly, *comparison.trials[1:]))
+    assert comparison.best_bound == 0.3 * high
+    assert comparison_digest(comparison)["backends"][0]["bound"] == 0.5 * high
+    assert "derived again" in describe_comparison(comparison)
 
 
 def test_files_of_a_comparison(tmp_path):
