@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mafl_opt.core.scenario import Scenario
     from mafl_opt.core.status import PointStatus, Termination
     from mafl_opt.formulations.problem import Problem
+    from mafl_opt.report.comparison import compare
+    from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
     from mafl_opt.validation.replay import Replay, replay
 
@@ -36,6 +38,8 @@ _HOME = {
     "PointStatus": "core.status",
     "Termination": "core.status",
     "Problem": "formulations.problem",
+    "classify": "solvers.dcp",
+    "compare": "report.comparison",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
     "Replay": "validation.replay",
@@ -56,6 +60,8 @@ __all__ = [
     "__version__",
     "backends",
     "check",
+    "classify",
+    "compare",
     "replay",
     "solve",
 ]

@@ -11,7 +11,6 @@ import click
 
 from mafl_opt.cli.arguments import quiet_option
 from mafl_opt.cli.progress import Progress, show_progress
-from mafl_opt.core.errors import InputError
 
 if TYPE_CHECKING:
     from mafl_opt.core.check import CheckReport
@@ -52,11 +51,11 @@ def demo(context: click.Context, out: str, seeds: int, quiet: bool) -> None:
 
     Exit code 1: a plan failed its check.
     """
-    from mafl_opt.core.files import write_text
+    from mafl_opt.core.files import make_folder, write_text
     from mafl_opt.core.scenario import Scenario
     from mafl_opt.report.tradeoff import draw_accuracy_energy
 
-    folder = _make_folder(out)
+    folder = make_folder(out)
     scenario = Scenario.default()
     write_text(folder / "scenario.json", scenario.to_json())
     with show_progress("demo", silent=quiet) as progress:
@@ -75,15 +74,6 @@ def demo(context: click.Context, out: str, seeds: int, quiet: bool) -> None:
     click.echo(f"\npictures: {folder}/schedule_*.png and {picture}")
     if not all(run.report.ok for run in runs):
         context.exit(FAILED)
-
-
-def _make_folder(name: str) -> Path:
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(folder), "a folder that can be made", str(error.strerror)) from error
-    return folder
 
 
 def _part(progress: Progress | None, backend: str, index: int) -> Progress | None:

@@ -37,6 +37,10 @@ FAILED = 1
 @seed_option
 @click.option("--start", metavar="PLAN", help="Plan file to start from.")
 @click.option("--solver", metavar="NAME", help="Numerical solver inside the backend.")
+@click.option("--pyomo-solver", metavar="NAME",
+              help="Give P itself to this solver of Pyomo (backend minlp).")  # fmt: skip
+@click.option("--initial", metavar="NAME",
+              help="Where to set out without --start: greedy or random.")  # fmt: skip
 @json_option
 @quiet_option
 @click.pass_context

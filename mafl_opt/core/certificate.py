@@ -47,7 +47,9 @@ def certified_bound(scenario: Scenario, certificate: Mapping[str, Any]) -> float
     certificate : mapping
         ``{"kind": "lagrangian", "bound": z, "leaves": [{"progress_min": [J], "progress_max": [J],
         "prices": {"numerator": [J], "progress": [J], "uplink": [G], "step_cap": [G][J],
-        "energy": [I]}}]}``; entries of tasks of weight 0 are not used.
+        "energy": [I]}}]}``; entries of tasks of weight 0 are not used. Or
+        ``{"kind": "milp", "bound": z, "claimed_by": "...", "proved": {...}}``, where ``proved`` is
+        one of the former: nothing of the claim is believed.
 
     Returns
     -------
@@ -60,6 +62,10 @@ def certified_bound(scenario: Scenario, certificate: Mapping[str, Any]) -> float
     InputError
         On a malformed certificate, with its path, e.g. ``certificate.leaves[2].prices.uplink``.
     """
+    if isinstance(certificate, Mapping) and certificate.get("kind") == "milp":
+        data = _table("certificate", certificate, ("bound", "claimed_by", "proved"))
+        _number("certificate.bound", data["bound"])
+        certificate = data["proved"]
     claim, leaves = _read(scenario, certificate)
     facts = Facts.of(scenario)
     table = SessionTable.of(facts)
@@ -214,7 +220,7 @@ def _is_proved(
 def _read(scenario: Scenario, certificate: Any) -> tuple[float, list[_Leaf]]:
     data = _table("certificate", certificate, ("kind", "bound", "leaves"))
     if data["kind"] != "lagrangian":
-        raise InputError("certificate.kind", "lagrangian", data["kind"])
+        raise InputError("certificate.kind", "lagrangian or milp", data["kind"])
     claim = _number("certificate.bound", data["bound"])
     if not isinstance(data["leaves"], Sequence) or isinstance(data["leaves"], str):
         raise InputError("certificate.leaves", "a list of leaves", data["leaves"])

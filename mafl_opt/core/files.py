@@ -12,7 +12,7 @@ from typing import Any
 
 from mafl_opt.core.errors import InputError
 
-__all__ = ["atomic_path", "parse_json", "read_text", "write_text"]
+__all__ = ["atomic_path", "make_folder", "parse_json", "read_text", "write_text"]
 
 #: A scenario of a million devices belongs in a fleet table, not in text of this size.
 MAX_TEXT_BYTES = 1 << 30
@@ -45,6 +45,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(name: str | os.PathLike[str]) -> Path:
+    """Make a folder if it is missing, and return its path.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, or one may not write to it.
+    """
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(str(folder), "a folder that can be made", str(error.strerror)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(str(folder), "a folder one may write to", str(folder))
+    return folder
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

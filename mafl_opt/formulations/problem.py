@@ -19,7 +19,11 @@ from mafl_opt.formulations.pricing import DeviceProgram
 from mafl_opt.formulations.radio import compute_energy, downlink_times, uplink_times
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
+
+    from mafl_opt.formulations.classify import BlockVerdict, Evidence
 
 __all__ = ["ConstraintBlock", "ConstraintClass", "Problem", "session_energy"]
 
@@ -127,6 +131,19 @@ class Problem:
             )
             for name, k, axes, eq in rows
         )
+
+    def classify(
+        self, natural: Mapping[str, Evidence] | None = None,
+        lifted: Mapping[str, Evidence] | None = None, *, seed: int = 0,
+    ) -> tuple[BlockVerdict, ...]:  # fmt: skip
+        """Class of every block with evidence; see `mafl_opt.formulations.classify`.
+
+        Alone, this finds the witnesses of the non-convex blocks. `mafl_opt.classify` brings the
+        evidence for the convex ones, which takes a modelling language.
+        """
+        from mafl_opt.formulations.classify import classify_blocks
+
+        return classify_blocks(self, natural, lifted, seed=seed)
 
     def objective(self, sessions: Sessions) -> float:
         """O = sum_j gamma_j Xi_j + xi sum_s E_s; inf when a weighted task is never trained."""

@@ -36,12 +36,19 @@ class Options:
         Of every random draw; the same seed gives the same plan when no time limit cuts in.
     solver : str or None
         Name of the numerical solver inside, where a backend offers a choice.
+    initial : str
+        Where a backend that descends from a point sets out when it is given no plan: ``greedy`` or
+        ``random``.
+    pyomo_solver : str or None
+        Name under which Pyomo knows a solver that is to take P in natural form.
     """
 
     time_limit: float | None = None
     gap: float = 1e-3
     seed: int = 0
     solver: str | None = None
+    initial: str = "greedy"
+    pyomo_solver: str | None = None
 
 
 class Backend(Protocol):
@@ -128,13 +135,13 @@ class Run:
         objective = schedule.objective()
         if objective < self.objective:
             self.best = schedule.copy()
-            self._note(event)
+            self.note(event)
 
     def raise_bound(self, bound: float, event: str) -> None:
         """Keep a lower bound if it is higher than the one so far."""
         if self.bound is None or bound > self.bound:
             self.bound = float(bound)
-            self._note(event)
+            self.note(event)
 
     def say(self, message: str) -> None:
         """Tell a waiting person; the fraction done is that of the time limit, if there is one."""
@@ -142,13 +149,15 @@ class Run:
             limit = self.options.time_limit
             self.progress(message, min(self.seconds / limit, 1.0) if limit else None)
 
-    def _note(self, event: str) -> None:
+    def note(self, event: str, **more: float) -> None:
+        """Add an entry to the trace, with finite numbers of the backend's own in `more`."""
         objective = self.objective
         entry = {
             "seconds": round(self.seconds, 3),
             "objective": objective if np.isfinite(objective) else None,
             "bound": self.bound,
             "event": event,
+            **more,
         }
         self.trace.append(entry)
         shown = "no plan yet" if entry["objective"] is None else f"objective {objective:.6g}"
@@ -165,6 +174,9 @@ class Run:
         if certificate is not None:
             # What is printed is what the checker derives from the certificate, not what we think.
             bound = certified_bound(self.problem.scenario, certificate)
+            if certificate["kind"] == "milp":
+                # Beyond that, a solver's word, marked as such.
+                bound = max(bound, certificate["bound"])
             bound = bound if np.isfinite(bound) else None
         return Plan(
             sessions=sessions, backend=name, termination=self.termination or termination,

@@ -21,12 +21,15 @@ __all__ = ["BackendInfo", "backends", "get_backend", "solve"]
 # Imported on use; third parties add to these through the entry-point group mafl_opt.solvers.
 _BACKENDS = {
     "conic": "mafl_opt.solvers.conic:Conic",
+    "sca": "mafl_opt.solvers.sca:Sca",
+    "minlp": "mafl_opt.solvers.minlp:Minlp",
+    "scip": "mafl_opt.solvers.scip:Scip",
     "greedy": "mafl_opt.solvers.greedy:Greedy",
     "fedavg": "mafl_opt.solvers.fedavg:FedAvg",
     "fedasync": "mafl_opt.solvers.fedasync:FedAsync",
     "random": "mafl_opt.solvers.random_plan:RandomPlan",
 }
-_VERSIONED = ("mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs")
+_VERSIONED = ("mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "pyomo", "highspy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +116,8 @@ def solve(
     progress : callable, optional
         ``progress(message, fraction_or_None)``.
     **options
-        Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``. ``None`` means not
-        given.
+        Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``, ``initial``,
+        ``pyomo_solver``. ``None`` means not given.
 
     Returns
     -------

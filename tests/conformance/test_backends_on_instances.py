@@ -58,7 +58,14 @@ def test_bound_is_certified_and_not_above_the_optimum(backend, name):
         assert plan.certificate is not None
     if plan.bound is not None:
         assert plan.bound <= optimum * (1 + ENUMERATED)
-        assert plan.bound == report.certified_bound
+        if plan.certificate is not None and plan.certificate["kind"] == "milp":
+            # A solver's word on top of what is derived again.
+            assert plan.bound > report.certified_bound
+            assert any("word of" in text for text in report.warnings)
+        elif not BACKENDS[backend].proves_bound and plan.certificate is None:
+            assert any("without a certificate" in text for text in report.warnings)
+        else:
+            assert plan.bound == report.certified_bound
 
 
 @cases

@@ -18,12 +18,15 @@ from mafl_opt.solvers.schedule import Schedule
 
 ACCEPTS = {
     "conic": {"time_limit", "gap", "seed", "solver", "start"},
+    "sca": {"time_limit", "seed", "solver", "start", "initial"},
+    "minlp": {"time_limit", "gap", "seed", "start", "pyomo_solver"},
     "greedy": {"start"},
     "fedavg": {"time_limit"},
     "fedasync": {"time_limit"},
     "random": {"seed"},
 }
-VALUES = {"time_limit": 5.0, "gap": 0.1, "seed": 3, "solver": "clarabel"}
+VALUES = {"time_limit": 5.0, "gap": 0.1, "seed": 3, "solver": "clarabel", "initial": "random",
+          "pyomo_solver": "ipopt"}  # fmt: skip
 
 
 def test_backends_describe_themselves():
@@ -33,7 +36,7 @@ def test_backends_describe_themselves():
         assert infos[name].accepts == accepts
         assert infos[name].available and not infos[name].missing
         assert infos[name].summary
-        assert infos[name].proves_bound == (name == "conic")
+        assert infos[name].proves_bound == (name in ("conic", "minlp"))
 
 
 def test_unknown_backend_is_refused_with_the_known_ones():
@@ -58,7 +61,7 @@ def test_start_is_refused_where_it_cannot_be_used(backend):
 
 
 def test_option_nobody_knows_is_refused():
-    with pytest.raises(InputError, match="temperature: expected one of gap, seed"):
+    with pytest.raises(InputError, match="temperature: expected one of gap, initial"):
         mo.solve(plain_scenario(), "conic", temperature=3)
 
 

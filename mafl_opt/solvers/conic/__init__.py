@@ -1,6 +1,6 @@
 """Backend `conic`; see `backend`."""
 
 from mafl_opt.solvers.conic.backend import Conic
-from mafl_opt.solvers.conic.relaxation import ColumnPool, Relaxation, RelaxedPoint
+from mafl_opt.solvers.conic.relaxation import ColumnPool, Relaxation
 
-__all__ = ["ColumnPool", "Conic", "Relaxation", "RelaxedPoint"]
+__all__ = ["ColumnPool", "Conic", "Relaxation"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -13,13 +11,14 @@ from numpy.typing import NDArray
 from mafl_opt.formulations.lifted import LiftedForm, lift
 from mafl_opt.formulations.pricing import Box, Prices, lagrangian_bound
 from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.cones import minimise
+from mafl_opt.solvers.leaves import RelaxedPoint
 
-__all__ = ["SOLVERS", "ColumnPool", "Relaxation", "RelaxedPoint"]
+__all__ = ["ColumnPool", "Relaxation"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SOLVERS = {"clarabel": cp.CLARABEL, "ecos": cp.ECOS, "scs": cp.SCS}
 # ECOS stalls a little short of its usual accuracy on these cones; any prices give a valid bound.
 _ACCURACY: dict[str, dict[str, Any]] = {
     "clarabel": {},
@@ -35,26 +34,6 @@ _LOSS = 0.02
 _MOST_PASSES = 4
 # Below this, x of an interior-point solution is zero.
 _USED = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RelaxedPoint:
-    """Optimum of the relaxation on a box.
-
-    value : float
-        Optimum of the relaxation; not a bound to rely on, that is `lagrangian_bound`'s.
-    x : (columns,)
-    numerator, progress, ratio : (weighted tasks,)
-        N_j, A_j and the envelope's value of N_j / A_j.
-    prices : Prices
-    """
-
-    value: float
-    x: Floats
-    numerator: Floats
-    progress: Floats
-    ratio: Floats
-    prices: Prices
 
 
 class Relaxation:
@@ -126,20 +105,10 @@ class Relaxation:
         self._span.value = np.maximum(self._high_n.value - self._low_n.value, 0.0)
         self._low_a.value = box.progress_min[used] / by_a
         self._high_a.value = box.progress_max[used] / by_a
-        options = dict(_ACCURACY[self._solver])
-        if time_limit is not None and self._solver == "clarabel":
-            options["time_limit"] = max(time_limit, 0.01)
-        elif time_limit is not None and self._solver == "scs":
-            options["time_limit_secs"] = max(time_limit, 0.01)
-        with warnings.catch_warnings():
-            # An inaccurate point is welcome: the bound is derived from its prices alone, and any
-            # prices give a valid one.
-            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-            warnings.filterwarnings("ignore", category=FutureWarning, module="cvxpy")
-            try:
-                self._model.solve(solver=SOLVERS[self._solver], **options)
-            except cp.error.SolverError:
-                return None
+        # An inaccurate point is welcome: the bound is derived from its prices alone, and any prices
+        # give a valid one.
+        if not minimise(self._model, self._solver, time_limit, **_ACCURACY[self._solver]):
+            return None
         if self._x.value is None or any(row.dual_value is None for row in self._rows.values()):
             return None
         x = np.zeros(len(self._problem.columns))

@@ -11,14 +11,33 @@ from numpy.typing import NDArray
 from mafl_opt.formulations.boxes import BoxRules
 from mafl_opt.formulations.pricing import Prices, lagrangian_bound
 from mafl_opt.formulations.problem import Problem
-from mafl_opt.solvers.conic.relaxation import RelaxedPoint
 
-__all__ = ["Leaf", "cut", "reprice"]
+__all__ = ["Leaf", "RelaxedPoint", "cut", "reprice"]
 
 Floats = NDArray[np.float64]
 
 # A box whose envelope is this close to the ratio, relative to the incumbent, is not worth a split.
 _ENVELOPE_WORTH = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RelaxedPoint:
+    """Optimum of the relaxation on a box.
+
+    value : float
+        Optimum of the relaxation; not a bound to rely on, that is `lagrangian_bound`'s.
+    x : (columns,)
+    numerator, progress, ratio : (weighted tasks,)
+        N_j, A_j and the envelope's value of N_j / A_j.
+    prices : Prices
+    """
+
+    value: float
+    x: Floats
+    numerator: Floats
+    progress: Floats
+    ratio: Floats
+    prices: Prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

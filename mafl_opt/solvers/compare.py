@@ -1,0 +1,278 @@
+"""Backends side by side: each on the same scenario, in a process of its own, one after the other.
+
+A backend that is refused, raises, dies or does not come to an end is a result like any other.
+Every plan is checked here, in the process that did not make it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mafl_opt.core.check import check
+from mafl_opt.core.errors import InputError
+from mafl_opt.core.files import parse_json, read_text, write_text
+from mafl_opt.core.plan import Plan
+from mafl_opt.core.scenario import Scenario
+from mafl_opt.core.verdict import CheckReport
+from mafl_opt.solvers.base import Progress
+from mafl_opt.solvers.registry import backends as list_backends
+from mafl_opt.solvers.trial import COST, JOB, PLAN, REFUSED, SCENARIO, peak_memory
+
+__all__ = ["Comparison", "Ending", "Trial", "compare_backends"]
+
+#: Seconds a process has beyond the time limit to start, to finish its step and to write the plan.
+GRACE_S = 30.0
+_POLL_S = 0.02
+_MESSAGE_LENGTH = 300
+
+
+class Ending(StrEnum):
+    """How the process of a trial ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    OVERRAN = "overran"
+    MISSING = "missing"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for a person."""
+        return _ENDINGS[self]
+
+
+_ENDINGS = {
+    Ending.DONE: "The backend returned a plan file; the plan says what it is worth.",
+    Ending.REFUSED: "The backend refused the scenario or an option.",
+    Ending.FAILED: "The process ended without a plan.",
+    Ending.CRASHED: "The process was ended by a signal.",
+    Ending.OVERRAN: "The process was ended because it went on long after the time limit.",
+    Ending.MISSING: "A package that the backend needs is not installed.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """What one backend did.
+
+    Attributes
+    ----------
+    backend : str
+    ending : Ending
+    message : str
+        What went wrong, in a line; empty after `Ending.DONE`.
+    seconds : float
+        Wall-clock seconds of the process from start to end.
+    cpu_seconds : float or None
+        Processor seconds of the process and its children; ``None`` unless it came to its end.
+    peak_memory_bytes : int or None
+        Of the process without its children; ``None`` where the system does not tell. Of a process
+        that did not come to its end: the largest value seen while it ran.
+    plan : Plan or None
+    report : CheckReport or None
+        The check of the plan.
+    """
+
+    backend: str
+    ending: Ending
+    message: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    plan: Plan | None = None
+    report: CheckReport | None = None
+
+    @property
+    def objective(self) -> float | None:
+        """Objective of a plan that passed the check."""
+        passed = self.report is not None and self.report.ok
+        return self.plan.objective if self.plan is not None and passed else None
+
+    @property
+    def claimed_bound(self) -> float | None:
+        """Lower bound in the plan's header, if the check found nothing wrong with the plan."""
+        passed = self.report is not None and self.report.ok
+        return self.plan.bound if self.plan is not None and passed else None
+
+    @property
+    def certified_bound(self) -> float | None:
+        """What the check derived again of the claimed bound; ``None`` when nothing."""
+        if self.claimed_bound is None or self.report is None:
+            return None
+        derived = self.report.certified_bound
+        return None if derived is None else min(derived, self.claimed_bound)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """Trials of one scenario.
+
+    Attributes
+    ----------
+    scenario_sha256 : str
+    time_limit : float or None, s
+    trials : tuple of Trial
+        In the order asked for.
+    """
+
+    scenario_sha256: str
+    time_limit: float | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def best_objective(self) -> float | None:
+        """Lowest objective of a plan that passed the check."""
+        return min((t.objective for t in self.trials if t.objective is not None), default=None)
+
+    @property
+    def best_bound(self) -> float | None:
+        """Highest bound that the check derived again; claims without a certificate do not count."""
+        bounds = (t.certified_bound for t in self.trials)
+        return max((bound for bound in bounds if bound is not None), default=None)
+
+    def gap(self, objective: float | None) -> float | None:
+        """Distance of an objective from the best bound, relative to the objective.
+
+        ``None`` without either. Below 0 only by what the tolerances of the check admit.
+        """
+        if objective is None or self.best_bound is None or objective == 0:
+            return None
+        return (objective - self.best_bound) / abs(objective)
+
+
+def compare_backends(
+    scenario: Scenario,
+    backends: Sequence[str] | None = None,
+    *,
+    time_limit: float | None = 60.0,
+    grace: float = GRACE_S,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Comparison:
+    """Run backends on a scenario, each in a process of its own, one after the other.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    backends : sequence of str, optional
+        All that are available by default.
+    time_limit : float or None, s
+        Given to the backends that take one. Each process is ended `grace` seconds later at the
+        latest, whether its backend takes one or not; None: never.
+    grace : float, s
+    progress : callable, optional
+        ``progress(message, fraction)``.
+    **options
+        Options of `solve`, each given to the backends that can use it.
+
+    Returns
+    -------
+    Comparison
+        One trial a backend, whatever became of it.
+
+    Raises
+    ------
+    InputError
+        For an unknown or repeated backend, or an option that none of them can use.
+    """
+    known = {info.name: info for info in list_backends()}
+    names = [n for n, i in known.items() if i.available] if backends is None else list(backends)
+    for k, name in enumerate(names):
+        if name not in known:
+            raise InputError(f"backends[{k}]", "one of " + ", ".join(known), name)
+        if name in names[:k]:
+            raise InputError(f"backends[{k}]", "each backend once", name)
+    if not names:
+        raise InputError("backends", "at least one backend", names)
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if not any(key in known[name].accepts for name in names):
+            raise InputError(key, "an option one of the backends can use", key)
+    if time_limit is not None:
+        given["time_limit"] = time_limit
+    trials = []
+    for k, name in enumerate(names):
+        if progress is not None:
+            progress(name, k / len(names))
+        info = known[name]
+        usable = {key: value for key, value in given.items() if key in info.accepts}
+        if info.available:
+            end = None if time_limit is None else time_limit + grace
+            trials.append(_try(scenario, name, usable, end))
+        else:
+            trials.append(Trial(backend=name, ending=Ending.MISSING, message=info.missing))
+    return Comparison(scenario_sha256=scenario.sha256, time_limit=time_limit, trials=tuple(trials))
+
+
+def _try(scenario: Scenario, name: str, options: dict[str, Any], end: float | None) -> Trial:
+    with tempfile.TemporaryDirectory(prefix="mafl-opt-") as folder_name:
+        folder = Path(folder_name)
+        write_text(folder / SCENARIO, scenario.to_json())
+        write_text(folder / JOB, json.dumps({"backend": name, "options": options}))
+        with open(folder / "output.txt", "w+", encoding="utf-8", errors="replace") as output:
+            code, seconds, memory = _run(folder, output, end)
+            output.seek(0)
+            lines = [line.strip() for line in output.read().splitlines() if line.strip()]
+        taken: dict[str, Any] = {"seconds": seconds, "peak_memory_bytes": memory}
+        if code == 0 and (folder / COST).exists():
+            plan = Plan.load(folder / PLAN)
+            taken.update(parse_json(read_text(folder / COST), COST))
+            report = check(scenario, plan) if plan.objective is not None else None
+            return Trial(backend=name, ending=Ending.DONE, plan=plan, report=report, **taken)
+    last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"
+    if code is None:
+        ending, message = Ending.OVERRAN, f"ended after {seconds:.0f} s"
+    elif code < 0:
+        ending, message = Ending.CRASHED, f"{_signal_name(-code)}; {last}"
+    elif code == REFUSED:
+        ending, message = Ending.REFUSED, last
+    else:
+        ending, message = Ending.FAILED, f"exit code {code}; {last}"
+    return Trial(backend=name, ending=ending, message=message, **taken)
+
+
+def _run(folder: Path, output: Any, end: float | None) -> tuple[int | None, float, int | None]:
+    """Run a trial; return its exit code (None: ended by us), seconds and largest memory seen."""
+    # The child must import what this process imports, wherever that comes from.
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    began = time.monotonic()
+    memory: int | None = None
+    # In a session of its own, so that solvers it starts end with it.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "mafl_opt.solvers.trial", str(folder)],
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        while process.poll() is None:
+            seen = peak_memory(process.pid)
+            memory = seen if memory is None else max(memory, seen or 0)
+            if end is not None and time.monotonic() - began >= end:
+                return None, time.monotonic() - began, memory
+            time.sleep(_POLL_S)
+        return process.returncode, time.monotonic() - began, memory
+    finally:
+        # What the process started may outlive it; mostly, nothing is left to end.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,5 @@
+"""Backend `sca`; see `backend`."""
+
+from mafl_opt.solvers.sca.backend import Sca
+
+__all__ = ["Sca"]
