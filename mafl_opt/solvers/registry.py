@@ -29,7 +29,10 @@ _BACKENDS = {
     "fedasync": "mafl_opt.solvers.fedasync:FedAsync",
     "random": "mafl_opt.solvers.random_plan:RandomPlan",
 }
-_VERSIONED = ("mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "pyomo", "highspy")
+_VERSIONED = (
+    "mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "pyomo", "highspy",
+    "pyscipopt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
