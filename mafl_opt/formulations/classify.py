@@ -147,6 +147,9 @@ def classify_blocks(
     for block in problem.blocks:
         shown, witness = natural.get(block.id), find_witness(problem, block.id, rng)
         convex = block.kind in _CONVEX
+        if not (convex or len(problem.columns)):
+            # Without a session there is nothing to show: an empty expression always compiles.
+            shown = None
         if witness is not None and (convex or (shown is not None and shown.compiled)):
             raise ClassError(
                 f"block {block.id} is {'declared' if convex else 'shown to be'} convex, yet at "

@@ -141,9 +141,8 @@ def test_step_cap_witness_holds():
         return float(point["x"] @ steps)
 
     first, second, middle = three(witness)
-    # The coefficient c_s is the same in all three points: both ends lie on the cap.
-    assert taken(first) == pytest.approx(taken(second), rel=1e-9)
-    share = taken(middle) / taken(first) - 1
+    # The coefficient c_s is the same in all three points; the end that takes more lies on the cap.
+    share = taken(middle) / max(taken(first), taken(second)) - 1
     assert share == pytest.approx(witness.amount / witness.limit, rel=1e-6)
     assert share > 1e-6
 
