@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mafl_opt.core.certificate import certified_bound
+from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.formulations.problem import Problem
@@ -172,15 +173,32 @@ class Run:
         objective = self.problem.objective(sessions) if feasible else None
         bound = self.bound
         if certificate is not None:
+            if objective is not None:
+                # Attained, so a claim above it is round-off; a lower claim is as true.
+                certificate = {**certificate, "bound": min(certificate["bound"], objective)}
             # What is printed is what the checker derives from the certificate, not what we think.
             bound = certified_bound(self.problem.scenario, certificate)
             if certificate["kind"] == "milp":
                 # Beyond that, a solver's word, marked as such.
                 bound = max(bound, certificate["bound"])
             bound = bound if np.isfinite(bound) else None
+        ended = self.termination or self._supported(termination, objective, bound)
         return Plan(
-            sessions=sessions, backend=name, termination=self.termination or termination,
+            sessions=sessions, backend=name, termination=ended,
             point=PointStatus.FEASIBLE if feasible else PointStatus.NONE,
             objective=objective, bound=bound, seconds=self.seconds,
             trace=tuple(self.trace), certificate=certificate,
         )  # fmt: skip
+
+    def _supported(
+        self, termination: Termination, objective: float | None, bound: float | None
+    ) -> Termination:
+        """Take back a word that the printed bound, lower than ours by its guards, does not bear."""
+        if objective is None or termination not in (Termination.OPTIMAL, Termination.GAP_REACHED):
+            return termination
+        distance = np.inf if bound is None else objective - bound
+        slack = CLAIM_TOLERANCE * abs(objective)
+        if termination is Termination.OPTIMAL and distance <= slack:
+            return termination
+        reached = distance <= self.options.gap * abs(objective) + slack
+        return Termination.GAP_REACHED if reached else Termination.COMPLETED

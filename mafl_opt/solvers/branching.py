@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.boxes import box_rules
 from mafl_opt.formulations.pricing import Box, Prices, lagrangian_bound
@@ -31,7 +32,6 @@ Relax = Callable[[Box, float, float | None], RelaxedPoint | None]
 # Boxes stop paying when this many of them close less than this share of the gap.
 _PATIENCE = 8
 _PAY = 0.1
-_OPTIMAL_GAP = 1e-6
 
 
 def branch(
@@ -103,7 +103,7 @@ def verdict(run: Run) -> Termination:
     if distance <= 0:
         return Termination.OPTIMAL
     gap = distance / abs(run.objective) if run.objective else np.inf
-    if gap <= _OPTIMAL_GAP:
+    if gap <= CLAIM_TOLERANCE:
         return Termination.OPTIMAL
     return Termination.GAP_REACHED if gap <= run.options.gap else Termination.COMPLETED
 
