@@ -103,6 +103,15 @@ class Problem:
         )
 
     @cached_property
+    def untrainable_task(self) -> str | None:
+        """Name of the first task of positive weight without a session that can exist."""
+        tasks = self.scenario.tasks
+        for j in sorted(set(range(len(tasks.name))) - set(self.columns.task.tolist())):
+            if tasks.weight[j] > 0:
+                return tasks.name[j]
+        return None
+
+    @cached_property
     def blocks(self) -> tuple[ConstraintBlock, ...]:
         """The constraint blocks of P, in the order of the model page's table."""
         s, kind = self.scenario, ConstraintClass

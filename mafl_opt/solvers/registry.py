@@ -144,7 +144,7 @@ def solve(
     )  # fmt: skip
     untrainable = None
     with run.interruptible():
-        untrainable = _untrainable_task(run.problem)
+        untrainable = run.problem.untrainable_task
     if run.termination is not None:
         plan = run.plan(backend, run.termination)
     elif untrainable is not None:
@@ -169,15 +169,6 @@ def _check_options(backend: Backend, given: dict[str, Any], start: Plan | None) 
         value = given.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
             raise InputError(name, f"{'an integer' if name == 'seed' else 'a number'} >= 0", value)
-
-
-def _untrainable_task(problem: Problem) -> str | None:
-    """First task of positive weight without a single possible session."""
-    tasks = problem.scenario.tasks
-    for j in sorted(set(range(len(tasks.name))) - set(problem.columns.task.tolist())):
-        if tasks.weight[j] > 0:
-            return tasks.name[j]
-    return None
 
 
 @cache

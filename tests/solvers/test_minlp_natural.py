@@ -11,7 +11,7 @@ from tolerances import CANCELLED
 import mafl_opt as mo
 from mafl_opt.formulations.bound import session_terms
 from mafl_opt.formulations.problem import Problem, session_energy
-from mafl_opt.solvers.minlp import export_model, fix_plan, natural_model, violations
+from mafl_opt.solvers.minlp import fix_plan, natural_model, violations
 
 ROUND_OFF = 1e-9
 
@@ -151,25 +151,3 @@ def test_no_coefficient_is_small_enough_to_be_dropped(fleet, tmp_path):
         for row in getattr(model, block).values():
             body = [abs(pyo.value(term)) for term in row.body.args]
             assert all(size == 0 or size > 1e-9 for size in body)
-
-
-def test_exports_are_models_of_the_right_size(fleet, tmp_path):
-    problem, model, _ = fleet
-    for kind in ("nl", "gms", "mps"):
-        export_model(problem, tmp_path / f"model.{kind}")
-    head = (tmp_path / "model.nl").read_text().splitlines()[1].split()
-    active = sum(1 for _ in model.component_data_objects(pyo.Constraint, active=True))
-    assert int(head[0]) == sum(1 for _ in model.component_data_objects(pyo.Var))
-    assert int(head[1]) == active
-    assert "solve" in (tmp_path / "model.gms").read_text().lower()
-    import highspy
-
-    highs = highspy.Highs()
-    highs.setOptionValue("output_flag", False)
-    assert highs.readModel(str(tmp_path / "model.mps")) == highspy.HighsStatus.kOk
-    assert highs.getNumCol() > 100
-
-
-def test_unknown_suffix_is_refused(fleet, tmp_path):
-    with pytest.raises(mo.InputError, match=r"\.lp"):
-        export_model(fleet[0], tmp_path / "model.lp")

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
+
+import pyomo.environ as pyo
+from pyomo.opt import ProblemFormat
+from pyomo.repn.plugins.nl_writer import NLWriter
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.status import Termination
+from mafl_opt.core.files import atomic_path
 from mafl_opt.formulations.boxes import box_rules
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import branch, objective_ceiling
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
-from mafl_opt.solvers.minlp.natural import natural_model, write_model
+from mafl_opt.solvers.minlp.natural import natural_model
 from mafl_opt.solvers.minlp.relaxation import LinearRelaxation
 from mafl_opt.solvers.minlp.search import make_master
 from mafl_opt.solvers.recovery import warm_up
 
-__all__ = ["FORMATS", "export_model"]
+__all__ = ["export_model"]
 
-FORMATS = ("nl", "gms", "mps")
+_NATURAL = (".nl", ".gms")
+_MASTER = ".mps"
 _PIECES = 4
 
 
@@ -30,19 +37,66 @@ def export_model(problem: Problem, path: str | Path) -> None:
     ----------
     problem : Problem
     path : path
-        ``.nl`` or ``.gms``: P in natural form, whole. ``.mps``: the master, the mixed-integer
-        relaxation that `minlp` starts with, its objective divided by the objective of the plan
-        that a quick search finds and restricted to plans below it.
+        ``.nl`` or ``.gms``: P in natural form, whole (`natural.natural_model` says what its
+        variables and constraints are). Beside an .nl file stand one with the suffix ``.row`` and
+        one with ``.col``: the names of its constraints, then its objective, and of its variables,
+        a line each in the order of the .nl file. ``.mps``: the master, the mixed-integer relaxation
+        that `minlp` starts with, its objective divided by the objective of the plan that a quick
+        search finds and restricted to plans below it.
 
     Raises
     ------
     InputError
-        For another suffix, or when there is nothing to search: no task can be trained.
+        For another suffix; for a master, when there is nothing to search: a task that has weight
+        cannot be trained, or every plan is as good as any.
     """
     target = Path(path)
-    if target.suffix != ".mps":
-        write_model(natural_model(problem), target)
-        return
+    if target.suffix not in (*_NATURAL, _MASTER):
+        known = ", ".join((*_NATURAL, _MASTER))
+        raise InputError(str(target), f"a name ending in {known}", target.suffix)
+    if target.suffix == ".nl":
+        _write_nl(natural_model(problem), target)
+    elif target.suffix == ".gms":
+        _write(natural_model(problem), target, ProblemFormat.gams)
+    else:
+        _write(_master(problem), target, ProblemFormat.mps)
+
+
+def _write(model: pyo.ConcreteModel, target: Path, kind: ProblemFormat) -> None:
+    with atomic_path(target) as temporary:
+        model.write(str(temporary), format=kind, io_options={"symbolic_solver_labels": True})
+
+
+def _write_nl(model: pyo.ConcreteModel, target: Path) -> None:
+    """Write .nl, .row and .col, all of them or none.
+
+    Pyomo's own names go together with comments in the .nl file, which some readers stumble over.
+    """
+    with ExitStack() as stack:
+        streams: dict[str, TextIO] = {}
+        for suffix in (".row", ".col", ".nl"):
+            temporary = stack.enter_context(atomic_path(target.with_suffix(suffix)))
+            # Text is on disk before the file gets its name.
+            streams[suffix] = stack.enter_context(
+                open(temporary, "w", encoding="utf-8", newline="\n")
+            )
+        # As it stands: no row left out, no variable eliminated.
+        written = NLWriter().write(
+            model, streams[".nl"], linear_presolve=False, scale_model=False,
+            skip_trivial_constraints=False,
+        )  # fmt: skip
+        for suffix, parts in (
+            (".row", [*written.constraints, *written.objectives]), (".col", written.variables),
+        ):  # fmt: skip
+            streams[suffix].writelines(f"{part.name}\n" for part in parts)
+
+
+def _master(problem: Problem) -> pyo.ConcreteModel:
+    if problem.untrainable_task is not None:
+        raise InputError(
+            "scenario", "one in which every task of positive weight can be trained",
+            problem.untrainable_task,
+        )  # fmt: skip
     run = Run(problem=problem, options=Options(gap=0.0))
     improver = Improver(problem, 0, run.stop)
     warm_up(run, improver)
@@ -51,5 +105,5 @@ def export_model(problem: Problem, path: str | Path) -> None:
     top = min(run.objective, objective_ceiling(problem))
     master = make_master(problem, box_rules(problem), leaves, top, _PIECES)
     if master is None:
-        raise InputError("scenario", "one with a plan left to look for", Termination.OPTIMAL)
-    write_model(master.model, target)
+        raise InputError("scenario", "one with a plan left to look for", "an optimal one at once")
+    return master.model

@@ -11,25 +11,20 @@ budget, N by Gamma', A by half the step caps' sum, times by the time left for co
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.opt import ProblemFormat
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import atomic_path
 from mafl_opt.core.plan import Plan
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.problem import Problem
 
-__all__ = ["BLOCKS", "fix_plan", "natural_model", "violations", "write_model"]
+__all__ = ["BLOCKS", "fix_plan", "natural_model", "violations"]
 
 #: Constraint blocks of the model; `flow`, `staleness` and `available` say which sessions it has,
 #: and `integral` is in the domains.
 BLOCKS = ("box", "exclusive", "uplink", "ratio", "deadline", "energy", "step_cap")
 Session = tuple[int, int, int, int]
-_FORMATS = {".nl": ProblemFormat.nl, ".gms": ProblemFormat.gams, ".mps": ProblemFormat.mps}
 
 
 def natural_model(problem: Problem) -> pyo.ConcreteModel:
@@ -44,8 +39,11 @@ def natural_model(problem: Problem) -> pyo.ConcreteModel:
     pyomo.environ.ConcreteModel
         Variables ``x``, ``l``, ``B``, ``f`` (by f_max) over ``sessions``, the set of tuples
         (device, task, receive, upload); ``y`` over ``choices``, with l appended; ``Xi`` over the
-        tasks of positive weight. Constraints are named after the blocks of P, and the objective
-        is O itself, unscaled.
+        tasks of positive weight. The objective ``O`` is in its own unit, unscaled. Constraints are
+        named after the blocks of P: ``deadline`` and ``box`` over sessions (with ``choice`` or
+        ``iterations`` appended in ``box``), ``exclusive[device,slot]``, ``uplink[aggregation]``,
+        ``step_cap[aggregation,task]``, ``energy[device]``, ``ratio[task]``; slots and aggregations
+        count from 1.
     """
     s, c = problem.scenario, problem.columns
     choices = list(
@@ -90,30 +88,31 @@ def natural_model(problem: Problem) -> pyo.ConcreteModel:
     def made(session: Session) -> pyo.Expression:
         return pyo.quicksum(count * m.y[(*session, count)] for count in offered[session])
 
-    m.box = pyo.ConstraintList(doc="one l for each session that takes place")
+    m.box = pyo.Constraint(pyo.Any, doc="one l for each session that takes place")
     for session, counts in offered.items():
-        m.box.add(pyo.quicksum(m.y[(*session, n)] for n in counts) == m.x[session])
-        m.box.add(m.l[session] == made(session) + 1 - m.x[session])
-    m.exclusive = pyo.ConstraintList(doc="sum_j z[g,i,j] <= 1")
+        chosen = pyo.quicksum(m.y[(*session, n)] for n in counts)
+        m.box[(*session, "choice")] = chosen == m.x[session]
+        m.box[(*session, "iterations")] = m.l[session] == made(session) + 1 - m.x[session]
+    m.exclusive = pyo.Constraint(pyo.Any, doc="sum_j z[g,i,j] <= 1")
     for device in range(s.num_devices):
-        for g in range(s.num_slots):
-            busy = [m.x[t] for t in offered if t[0] == device and t[2] <= g < t[3]]
+        for g in range(1, s.num_slots + 1):
+            busy = [m.x[t] for t in offered if t[0] == device and t[2] < g <= t[3]]
             if busy:
-                m.exclusive.add(pyo.quicksum(busy) <= 1)
-    m.uplink = pyo.ConstraintList(doc="sum_ij U[g,i,j] <= n_up[g]")
-    m.step_cap = pyo.ConstraintList(doc="sum x c C1(l) <= theta, scaled by theta")
+                m.exclusive[device, g] = pyo.quicksum(busy) <= 1
+    m.uplink = pyo.Constraint(pyo.Any, doc="sum_ij U[g,i,j] <= n_up[g]")
+    m.step_cap = pyo.Constraint(pyo.Any, doc="sum x c C1(l) <= theta, scaled by theta")
     for g in range(1, s.num_slots + 1):
         ending = [t for t in offered if t[3] == g]
         if ending:
             most = int(s.network.uplink_capacity[g - 1])
-            m.uplink.add(pyo.quicksum(m.x[t] for t in ending) <= most)
+            m.uplink[g] = pyo.quicksum(m.x[t] for t in ending) <= most
         for j in range(s.num_tasks):
             steps = [
                 float(c.step[column[(*t, n)]] / s.tasks.step_cap[j]) * m.y[(*t, n)]
                 for t in ending if t[1] == j for n in offered[t]
             ]  # fmt: skip
             if steps:
-                m.step_cap.add(pyo.quicksum(steps) <= 1)
+                m.step_cap[g, j] = pyo.quicksum(steps) <= 1
 
     @m.Constraint(m.sessions, doc="cyc l B / f <= T', scaled by T'")  # type: ignore[untyped-decorator]
     def deadline(_: pyo.ConcreteModel, i: int, j: int, r: int, u: int) -> pyo.Expression:
@@ -130,12 +129,12 @@ def natural_model(problem: Problem) -> pyo.ConcreteModel:
             float(c.fixed_energy_j[k] / by) * m.x[t] + float(unit) * made(t) * m.B[t] * m.f[t] ** 2
         )
 
-    m.energy = pyo.ConstraintList(doc="sum x E <= E_i, scaled by E_i")
+    m.energy = pyo.Constraint(pyo.Any, doc="sum x E <= E_i, scaled by E_i")
     for device in range(s.num_devices):
         own = [m.spent[t] for t in offered if t[0] == device]
         if own:
             limit = float(s.devices.energy_budget_j[device] / _energy_scale(problem, device))
-            m.energy.add(pyo.quicksum(own) <= limit)
+            m.energy[device] = pyo.quicksum(own) <= limit
 
     @m.Expression(m.tasks, doc="N_j by Gamma'_j")  # type: ignore[untyped-decorator]
     def numerator(_: pyo.ConcreteModel, j: int) -> pyo.Expression:
@@ -220,18 +219,3 @@ def violations(model: pyo.ConcreteModel) -> dict[str, float]:
             if limit is not None:
                 out["box"] = max(out["box"], over * (value - limit))
     return out
-
-
-def write_model(model: pyo.ConcreteModel, path: str | Path) -> None:
-    """Write a model as .nl, .gms or .mps, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        For another suffix.
-    """
-    target = Path(path)
-    if target.suffix not in _FORMATS:
-        raise InputError(str(target), "a name ending in " + ", ".join(_FORMATS), target.suffix)
-    with atomic_path(target) as temporary:
-        model.write(str(temporary), format=_FORMATS[target.suffix])
