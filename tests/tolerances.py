@@ -22,3 +22,5 @@ NEAR_OPTIMAL = 0.02
 CANCELLED = 1e-9
 #: Relative accuracy of an interior-point solution of a relaxation, which only has to be near.
 SOLVED = 1e-5
+#: Optima by SCIP of rows scaled to about 1, each of which it lets be missed by 1e-6.
+SCIP_ROWS = 2e-6

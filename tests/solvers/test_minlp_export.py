@@ -75,6 +75,11 @@ def rows_of(scenario, plan, report):
         index = re.findall(r"\d+", where.split("(")[0].split("task")[0])
         index += [str(scenario.tasks.name.index(task[1]))] if task else []
         out.add(f"{violation.constraint}[{','.join(index)}]")
+        if violation.constraint == "ratio":
+            out.add(f"ratio[{index[0]},trained]")
+            if not report.tasks[int(index[0])].numerator:
+                # Xi times no progress is then no error, whatever Xi.
+                out.discard(f"ratio[{index[0]}]")
     return out
 
 
@@ -157,7 +162,14 @@ def test_overlapping_sessions_break_exclusive_in_the_slots_they_share(tmp_path):
 def test_untrained_task_breaks_its_ratio(tmp_path):
     rows = [row for row in hand_made_plan(AMPLE).sessions.rows() if row["task"] == 1]
     found = assert_same(exported(AMPLE, tmp_path), AMPLE, plan_of(AMPLE, rows))
-    assert found == {"ratio[0]"}
+    assert found == {"ratio[0]", "ratio[0,trained]"}
+
+
+def test_untrained_task_without_error_is_infeasible_all_the_same(tmp_path):
+    """0 over 0 is no bound: with nothing to gain, training nobody must not look free."""
+    scenario = SCENARIOS["no_gap"]
+    found = assert_same(exported(scenario, tmp_path), scenario, plan_of(scenario, []))
+    assert found == {"ratio[0,trained]", "ratio[1,trained]"}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -262,4 +274,5 @@ def test_natural_form_of_a_scenario_that_cannot_be_served_is_written_all_the_sam
     if kind == "nl":
         file = read_nl(tmp_path / "model.nl")
         point = {name: 1.0 for name in file.columns}
-        assert file.broken(point, ROUND_OFF) == {"ratio[0]", "ratio[1]"}
+        trained = {"ratio[0,trained]", "ratio[1,trained]"}
+        assert file.broken(point, ROUND_OFF) == {"ratio[0]", "ratio[1]"} | trained

@@ -42,8 +42,8 @@ def natural_model(problem: Problem) -> pyo.ConcreteModel:
         tasks of positive weight. The objective ``O`` is in its own unit, unscaled. Constraints are
         named after the blocks of P: ``deadline`` and ``box`` over sessions (with ``choice`` or
         ``iterations`` appended in ``box``), ``exclusive[device,slot]``, ``uplink[aggregation]``,
-        ``step_cap[aggregation,task]``, ``energy[device]``, ``ratio[task]``; slots and aggregations
-        count from 1.
+        ``step_cap[aggregation,task]``, ``energy[device]``, ``ratio[task]`` and
+        ``ratio[task,trained]``; slots and aggregations count from 1.
     """
     s, c = problem.scenario, problem.columns
     choices = list(
@@ -153,9 +153,15 @@ def natural_model(problem: Problem) -> pyo.ConcreteModel:
             for choice, k in column.items() if choice[1] == j
         )  # fmt: skip
 
-    @m.Constraint(m.tasks, doc="Xi_j A_j = N_j; Xi scaled by Gamma' / (G theta / 2)")  # type: ignore[untyped-decorator]
-    def ratio(_: pyo.ConcreteModel, j: int) -> pyo.Expression:
-        return m.Xi[j] * m.progress[j] == m.numerator[j]
+    @m.Expression(m.tasks, doc="how many sessions a task has")  # type: ignore[untyped-decorator]
+    def uses(_: pyo.ConcreteModel, j: int) -> pyo.Expression:
+        return pyo.quicksum(m.x[t] for t in offered if t[1] == j)
+
+    m.ratio = pyo.Constraint(pyo.Any, doc="Xi_j A_j = N_j; Xi scaled by Gamma' / (G theta / 2)")
+    for j in weighted:
+        m.ratio[j] = m.Xi[j] * m.progress[j] == m.numerator[j]
+        # Xi is infinite at A = 0; where N is 0 there too, the product alone would not say so.
+        m.ratio[j, "trained"] = m.uses[j] >= 1
 
     m.O = pyo.Objective(
         expr=pyo.quicksum(

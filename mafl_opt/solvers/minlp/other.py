@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyomo.environ as pyo
-from pyomo.common.errors import ApplicationError
+from pyomo.common.errors import ApplicationError, PyomoException
+from pyomo.common.log import LoggingIntercept
 from pyomo.opt import TerminationCondition
+from pyomo.opt.base.solvers import UnknownSolver
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan
@@ -19,14 +23,24 @@ from mafl_opt.solvers.schedule import Schedule
 
 __all__ = ["solve_natural"]
 
-_CHOSEN = 0.5
+# Below this a relaxed session counts as not chosen; solvers that keep to integers say 0 or 1.
+_CHOSEN = 0.1
+# What a solver raises when it breaks down, or cannot take a model of this class.
+_FAILURES = (ApplicationError, PyomoException, ArithmeticError, OSError, RuntimeError,
+             TypeError, ValueError)  # fmt: skip
+_USELESS = {
+    TerminationCondition.infeasible, TerminationCondition.error,
+    TerminationCondition.internalSolverError, TerminationCondition.solverFailure,
+    TerminationCondition.noSolution, TerminationCondition.licensingProblems,
+}  # fmt: skip
 
 
 def solve_natural(run: Run, name: str) -> Plan:
     """Hand P to the solver that the options name, from the best plan of a local search.
 
-    Whatever point comes back is turned into a schedule and improved. Its bound, if the solver has
-    one, is not taken: P is not convex, and few solvers say whether theirs holds globally.
+    Whatever point comes back is turned into a schedule and improved; solvers of continuous
+    problems return a relaxed one, which is rounded. A bound, if the solver has one, is not taken:
+    P is not convex, and few solvers say whether theirs holds globally.
 
     Raises
     ------
@@ -34,12 +48,7 @@ def solve_natural(run: Run, name: str) -> Plan:
         When Pyomo does not know the solver or cannot run it here.
     """
     wanted = str(run.options.pyomo_solver)
-    solver = pyo.SolverFactory(wanted)
-    if not solver.available(exception_flag=False):
-        raise InputError(
-            "pyomo_solver", "a solver that Pyomo can run here", wanted,
-            "see `pyomo help --solvers`",
-        )  # fmt: skip
+    solver = _find(wanted)
     ended = Termination.COMPLETED
     with run.interruptible():
         improver = Improver(run.problem, run.options.seed, run.stop)
@@ -49,22 +58,56 @@ def solve_natural(run: Run, name: str) -> Plan:
             if run.best is not None:
                 fix_plan(model, run.problem, run.plan(name, Termination.COMPLETED))
             run.say(f"{wanted} on {model.nvariables()} variables")
-            limit = run.remaining()
-            settings = {} if limit is None else {"timelimit": max(1, round(limit))}
             try:
-                results = solver.solve(model, load_solutions=False, **settings)
-            except (ApplicationError, ValueError, RuntimeError) as error:
-                # The solver's own failure, or a class of models it cannot take.
-                run.say(f"{wanted} failed: {' '.join(str(error).split())}")
+                found, word = _call(solver, model, run.remaining())
+            except _FAILURES as error:
+                run.note(f"{wanted} failed: {' '.join(str(error).split())}")
                 ended = Termination.NUMERICAL
             else:
-                if len(results.solution) > 0:
-                    model.solutions.load_from(results)
+                run.note(f"{wanted}: {word}")
+                if found:
                     run.offer(improver.descend(_schedule(run.problem, model)), wanted)
-                elif results.solver.termination_condition != TerminationCondition.optimal:
+                elif word != TerminationCondition.optimal:
                     ended = Termination.NUMERICAL
             polish(run, improver)
     return run.plan(name, ended)
+
+
+def _find(wanted: str) -> Any:
+    # Pyomo logs a traceback for every name it does not know.
+    with LoggingIntercept(module="pyomo"):
+        solver = pyo.SolverFactory(wanted)
+        if isinstance(solver, UnknownSolver):
+            hint = "`pyomo help --solvers` lists them"
+            raise InputError("pyomo_solver", "a solver that Pyomo knows", wanted, hint)
+        if not solver.available(exception_flag=False):
+            hint = "Pyomo knows it, but neither program nor package of it is here"
+            raise InputError("pyomo_solver", "a solver that is installed", wanted, hint)
+    return solver
+
+
+def _call(
+    solver: Any, model: pyo.ConcreteModel, limit: float | None
+) -> tuple[bool, TerminationCondition]:
+    """Solve; return whether the model holds a point of the solver's, and what the solver says."""
+    known = getattr(solver, "CONFIG", None)
+    settings: dict[str, Any] = {}
+    if known is None or "load_solutions" in known:
+        if limit is not None:
+            settings["timelimit"] = max(1, round(limit))
+        results = solver.solve(model, load_solutions=False, **settings)
+        found = len(results.solution) > 0
+        if found:
+            model.solutions.load_from(results)
+        return found, results.solver.termination_condition
+    # Solvers made of other solvers (gdpopt, mindtpy) put their point into the model themselves.
+    if limit is not None and "time_limit" in known:
+        settings["time_limit"] = max(1, round(limit))
+    if "mip_solver" in known:
+        settings["mip_solver"] = "appsi_highs"
+    results = solver.solve(model, **settings)
+    word = results.solver.termination_condition
+    return word not in _USELESS, word
 
 
 def _schedule(problem: Problem, model: pyo.ConcreteModel) -> Schedule:
