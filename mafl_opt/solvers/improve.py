@@ -27,7 +27,7 @@ _REPRICE_ROUNDS = 3
 _BUDGET_STEPS = 14
 
 
-def fill(schedule: Schedule, index: Ints | None = None) -> None:
+def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None) -> None:
     """Insert the column of best marginal gain until none improves the objective.
 
     Parameters
@@ -36,8 +36,11 @@ def fill(schedule: Schedule, index: Ints | None = None) -> None:
         Changed in place.
     index : (columns,), optional
         Columns to choose from; all by default.
+    stop : callable, optional
+        Asked between insertions; true ends it as soon as every weighted task is trained, so that
+        there is a plan.
     """
-    while True:
+    while not (stop is not None and schedule.value()[0] == 0 and stop()):
         change, batch = schedule.insertions(index)
         if not change.size:
             return
@@ -93,14 +96,15 @@ class Improver:
                 if stale >= devices or self.stop():
                     break
             candidate = self.resize(best)
-            fill(candidate)
+            fill(candidate, stop=self.stop)
             if _better(candidate, best):
                 best, stale = candidate, 0
         return best
 
     def shake(
-        self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None]
-    ) -> Schedule:
+        self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None],
+        stop: Stop | None = None,
+    ) -> Schedule:  # fmt: skip
         """Ruin a few devices and recreate them, keeping what improves.
 
         Parameters
@@ -110,11 +114,14 @@ class Improver:
             Rounds without improvement after which it ends.
         found : callable
             Told about every improvement.
+        stop : callable, optional
+            Asked between rounds, instead of the improver's own.
         """
+        stop = stop or self.stop
         best = schedule
         quiet = 0
         devices = self.problem.scenario.num_devices
-        while quiet < rounds and not self.stop():
+        while quiet < rounds and not stop():
             count = int(self.random.integers(1, min(4, devices) + 1))
             picked = self.random.choice(devices, size=count, replace=False)
             candidate = best.copy()
@@ -126,7 +133,7 @@ class Improver:
             toll = np.where(barred, np.inf, toll)
             for device in self.random.permutation(picked):
                 self.replan(candidate, int(device), best, toll)
-            fill(candidate)
+            fill(candidate, stop=stop)
             if self.random.random() < 0.5:
                 candidate = self.resize(candidate)
             quiet += 1
@@ -172,7 +179,7 @@ class Improver:
                 )
                 if left[0] >= 1:
                     schedule.insert(int(own[k]), int(min(left[0], within[k])))
-        fill(schedule)
+        fill(schedule, stop=self.stop)
         return schedule
 
     def replan(

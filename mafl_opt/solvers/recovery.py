@@ -15,20 +15,29 @@ __all__ = ["polish", "recover", "warm_up"]
 # Rounds of ruin and recreate without improvement: a few on the way, many at the end.
 _QUICK_ROUNDS = 30
 _FINAL_ROUNDS = 150
+# Share of the time limit at which the first shaking ends: its last tenths of a percent are dearer
+# than the prices and the bound that come after it.
+_WARM_SHARE = 0.15
 
 
 def warm_up(run: Run, improver: Improver) -> None:
     """Find an incumbent before any relaxation: greedy and local search, beside the plan given."""
+
+    def stop() -> bool:
+        limit = run.options.time_limit
+        return run.stop() or (limit is not None and run.seconds >= _WARM_SHARE * limit)
+
     if run.start is not None:
         run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
     schedule = Schedule(run.problem)
-    fill(schedule)
+    fill(schedule, stop=run.stop)
     run.offer(schedule, "greedy")
     schedule = improver.descend(run.best or schedule)
     run.offer(schedule, "local search")
     improver.shake(
-        schedule, rounds=_QUICK_ROUNDS, found=lambda found: run.offer(found, "local search")
-    )
+        schedule, rounds=_QUICK_ROUNDS, stop=stop,
+        found=lambda found: run.offer(found, "local search"),
+    )  # fmt: skip
 
 
 def recover(

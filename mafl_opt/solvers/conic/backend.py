@@ -9,7 +9,7 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import branch, certificate, verdict
-from mafl_opt.solvers.cones import choose_solver
+from mafl_opt.solvers.cones import OutOfTime, choose_solver
 from mafl_opt.solvers.conic.relaxation import ColumnPool
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
@@ -39,10 +39,17 @@ class Conic:
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             warm_up(run, improver)
-            branch(
-                run, improver, lambda top: ColumnPool(run.problem, solver, top).solve, leaves,
-                most_boxes=_MOST_BOXES,
-            )  # fmt: skip
+            ended = Termination.COMPLETED
+            try:
+                branch(
+                    run, improver, lambda top: ColumnPool(run.problem, solver, top).solve, leaves,
+                    most_boxes=_MOST_BOXES,
+                )  # fmt: skip
+            except OutOfTime:
+                # The search for plans can use what is left.
+                ended = Termination.TIME_LIMIT
             if verdict(run) is Termination.COMPLETED:
                 polish(run, improver)
+            if verdict(run) is Termination.COMPLETED:
+                run.termination = run.termination or ended
         return run.plan(self.name, verdict(run), certificate(run.bound, run, leaves))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import cvxpy as cp
@@ -181,8 +182,10 @@ class ColumnPool:
 
     def solve(self, box: Box, top: float, time_limit: float | None) -> RelaxedPoint | None:
         """Solve on a box; `top` is the incumbent's objective. None: no point from the solver."""
+        began = time.perf_counter()
         for _ in range(_MOST_PASSES):
-            point = self._relaxation.solve(box, time_limit)
+            left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+            point = self._relaxation.solve(box, left)
             if point is None:
                 return None
             problem = self._problem

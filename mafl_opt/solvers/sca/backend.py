@@ -70,7 +70,9 @@ class Sca:
             schedule = Schedule(run.problem)
             fill(schedule)
             run.offer(schedule, "greedy")
-        return run.plan(self.name, verdict if run.best is not None else Termination.COMPLETED)
+        if run.best is None and verdict is not Termination.TIME_LIMIT:
+            verdict = Termination.COMPLETED
+        return run.plan(self.name, verdict)
 
 
 def _set_out(run: Run, descent: Descent) -> None:
@@ -118,6 +120,8 @@ def _descend(run: Run, descent: Descent, improver: Improver) -> Termination:
         descent.iterate(Weights(objective=0.0, integrality=0.0), _PHASE_1, "feasibility")
     for rounds in _ROUNDS:
         ended = descent.iterate(relaxed, rounds, "descent")
+        if ended is Termination.TIME_LIMIT:
+            break
         changed = not run.stop() and descent.exchange(relaxed)
         if not changed and ended is not Termination.ITERATION_LIMIT:
             break
@@ -131,7 +135,7 @@ def _descend(run: Run, descent: Descent, improver: Improver) -> Termination:
         descent.iterate(weights, _PENALTY_ROUNDS, "penalty")
     for _ in range(_LAST_EXCHANGES):
         verdict = descent.iterate(weights, _LAST_ROUNDS, "last")
-        if run.stop() or not descent.exchange(weights):
+        if run.stop() or verdict is Termination.TIME_LIMIT or not descent.exchange(weights):
             break
     else:
         verdict = Termination.ITERATION_LIMIT

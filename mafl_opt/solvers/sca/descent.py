@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.pricing import Prices, best_batches
 from mafl_opt.solvers.base import Run
-from mafl_opt.solvers.cones import choose_solver
+from mafl_opt.solvers.cones import OutOfTime, choose_solver
 from mafl_opt.solvers.sca.point import Multipliers, NaturalForm, Point, Weights
 from mafl_opt.solvers.sca.surrogate import SurrogateProblem
 
@@ -96,7 +96,10 @@ class Descent:
         for _ in range(rounds):
             if self._run.stop():
                 return Termination.TIME_LIMIT
-            solved = self._solve(weights)
+            try:
+                solved = self._solve(weights)
+            except OutOfTime:
+                return Termination.TIME_LIMIT
             if solved is None:
                 settled = self._settled == weights
                 return Termination.LOCALLY_OPTIMAL if settled else Termination.NUMERICAL

@@ -64,7 +64,7 @@ class Scip:
             if run.start is not None:
                 run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
             schedule = Schedule(run.problem)
-            fill(schedule)
+            fill(schedule, stop=run.stop)
             run.offer(schedule, "greedy")
             if not run.stop():
                 status = GridModel(run).solve()
