@@ -181,8 +181,10 @@ def _ratio(problem: Problem, _: SessionFigures, rng: np.random.Generator) -> Ite
 
         def draw(mine: Ints = mine, start: float = float(start[j])) -> Point:
             picked = c.take(rng.choice(mine, size=min(mine.size, int(rng.integers(1, 6)))))
-            numerator = start + picked.error_at(picked.batch_hi).sum()
-            progress = picked.progress.sum()
+            # Relaxed, so that a single column has more than one point.
+            x = rng.uniform(0.1, 1.0, len(picked))
+            numerator = start + float(x @ picked.error_at(picked.batch_hi))
+            progress = float(x @ picked.progress)
             values = {"Xi": numerator / progress, "A": progress, "N": numerator}
             return {key: np.array([value]) for key, value in values.items()}
 

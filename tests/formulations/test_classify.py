@@ -161,6 +161,19 @@ def test_slack_constraints_have_no_witness_and_no_class():
         assert verdicts[name].declared is ConstraintClass.NIE
 
 
+def test_single_column_has_a_ratio_witness():
+    """x is relaxed, so one session with one iteration count has a range of N and A."""
+    changes = {"tasks.iterations_max": [1], "tasks.staleness_max": [0],
+               "devices.energy_budget_j": [9.0]}  # fmt: skip
+    problem = next(
+        found for seed in range(20)
+        if len((found := Problem(scenario=drawn_scenario(seed, devices=1, slots=1, **changes))).columns)
+        == 1
+    )  # fmt: skip
+    verdicts = {verdict.id: verdict for verdict in problem.classify()}
+    assert verdicts["ratio"].computed is ConstraintClass.NEQ
+
+
 def test_same_seed_gives_the_same_witnesses():
     problem = Problem(scenario=plain_scenario())
     assert problem.classify(seed=4) == problem.classify(seed=4)
