@@ -165,11 +165,9 @@ def test_single_column_has_a_ratio_witness():
     """x is relaxed, so one session with one iteration count has a range of N and A."""
     changes = {"tasks.iterations_max": [1], "tasks.staleness_max": [0],
                "devices.energy_budget_j": [9.0]}  # fmt: skip
-    problem = next(
-        found for seed in range(20)
-        if len((found := Problem(scenario=drawn_scenario(seed, devices=1, slots=1, **changes))).columns)
-        == 1
-    )  # fmt: skip
+    drawn = (drawn_scenario(seed, devices=1, slots=1, **changes) for seed in range(20))
+    problems = (Problem(scenario=scenario) for scenario in drawn)
+    problem = next(p for p in problems if len(p.columns) == 1)
     verdicts = {verdict.id: verdict for verdict in problem.classify()}
     assert verdicts["ratio"].computed is ConstraintClass.NEQ
 
