@@ -62,6 +62,23 @@ class Lies(_Base):
         plan = Greedy().solve(run)
         return plan.replace(backend="lies", objective=plan.objective / 2, bound=1e9)
 
+class Odd(_Base):
+    name = "odd"
+
+    def solve(self, run):
+        from mafl_opt.solvers.greedy import Greedy
+        plan = Greedy().solve(run)
+        trace = ({"iteration": 1}, {"seconds": "x", "objective": "y", "bound": [1], "event": {}},
+                 {"seconds": None, "objective": True}, {"seconds": 0.5, "objective": 1e9})
+        return plan.replace(backend="odd", trace=trace)
+
+class Garbles(_Base):
+    name = "garbles"
+
+    def solve(self, run):
+        from mafl_opt.solvers.greedy import Greedy
+        return Greedy().solve(run).replace(backend=3)
+
 class Claims(_Base):
     name = "claims"
 
@@ -70,7 +87,8 @@ class Claims(_Base):
         plan = Greedy().solve(run)
         return plan.replace(backend="claims", bound=plan.objective)
 """
-NAMES = ("raises", "exits", "dies", "sleeps", "refuses", "lacks", "lies", "claims")
+NAMES = ("raises", "exits", "dies", "sleeps", "refuses", "lacks", "lies", "odd",
+         "garbles", "claims")  # fmt: skip
 
 
 def install_plugins(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -39,8 +40,8 @@ def gap_curves(comparison: Comparison) -> list[dict[str, Any]]:
     for trial in comparison.trials:
         if trial.plan is None or trial.report is None or not trial.report.ok:
             continue
-        entries = [(e.get("seconds"), e.get("objective"), e.get("bound"), e.get("event"))
-                   for e in trial.plan.trace]  # fmt: skip
+        entries = [(*(_number(e.get(key)) for key in ("seconds", "objective", "bound")),
+                    e.get("event")) for e in trial.plan.trace]  # fmt: skip
         entries.append((trial.plan.seconds, trial.objective, trial.claimed_bound, "end"))
         for seconds, objective, bound, event in entries:
             rows.append({
@@ -53,6 +54,12 @@ def gap_curves(comparison: Comparison) -> list[dict[str, Any]]:
                 "event": event,
             })  # fmt: skip
     return rows
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, or ``None``: what a trace holds is up to its backend."""
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if usable and math.isfinite(value) else None
 
 
 def _below(best: float | None, bound: float | None) -> float | None:
@@ -90,7 +97,7 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], order: Sequence[str], colu
         points = [
             (max(row["seconds"], _LEAST_S), max(row[column], _LEAST_GAP))
             for row in rows
-            if row["backend"] == backend and row[column] is not None
+            if row["backend"] == backend and None not in (row["seconds"], row[column])
         ]
         if not points:
             continue

@@ -228,8 +228,12 @@ def _try(scenario: Scenario, name: str, options: dict[str, Any], end: float | No
             lines = [line.strip() for line in output.read().splitlines() if line.strip()]
         taken: dict[str, Any] = {"seconds": seconds, "peak_memory_bytes": memory}
         if code == 0 and (folder / COST).exists():
-            plan = Plan.load(folder / PLAN)
             taken.update(parse_json(read_text(folder / COST), COST))
+            try:
+                plan = Plan.load(folder / PLAN)
+            except InputError as error:
+                message = f"its plan cannot be read: {error}"[:_MESSAGE_LENGTH]
+                return Trial(backend=name, ending=Ending.FAILED, message=message, **taken)
             report = check(scenario, plan) if plan.objective is not None else None
             return Trial(backend=name, ending=Ending.DONE, plan=plan, report=report, **taken)
     last = lines[-1][:_MESSAGE_LENGTH] if lines else "it said nothing"

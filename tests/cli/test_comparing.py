@@ -44,6 +44,21 @@ def test_compare_prints_json_alone(folder):
     assert result.stderr == ""
 
 
+def test_compare_draws_what_a_strange_trace_leaves_to_draw(folder):
+    result = run(folder, "--backends", "conic,odd,garbles", "--time-limit", "60")
+    assert result.exit_code == 0, result.output
+    rows = json.loads((folder / "out" / "comparison.json").read_text())["backends"]
+    assert [row["ending"] for row in rows] == ["done", "done", "failed"]
+    lines = (folder / "out" / "curves.csv").read_text().splitlines()
+    odd = [line.split(",")[:3] for line in lines if line.startswith("odd,")]
+    assert odd[:4] == [
+        ["odd", "", ""],
+        ["odd", "", ""],
+        ["odd", "", ""],
+        ["odd", "0.5", "1000000000.0"],
+    ]
+
+
 @pytest.mark.parametrize("backends", ["dies", "lies,greedy"])
 def test_compare_fails_without_a_plan_or_with_a_false_one(folder, backends):
     assert run(folder, "--backends", backends).exit_code == 1

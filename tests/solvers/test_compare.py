@@ -63,6 +63,7 @@ def test_same_plan_as_in_this_process():
         ("dies", Ending.CRASHED, "SIGSEGV"),
         ("refuses", Ending.REFUSED, "scenario: expected a smaller one, found 12"),
         ("lacks", Ending.MISSING, "pip install something"),
+        ("garbles", Ending.FAILED, "its plan cannot be read: plan.backend"),
     ],
 )
 def test_bad_ending_is_a_trial_that_says_what_happened(plugins, backend, ending, words):
