@@ -112,6 +112,7 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], order: Sequence[str], colu
     axes.set_xlabel("seconds of the solve")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     axes.yaxis.set_minor_formatter(FuncFormatter(_percent))
