@@ -16,7 +16,7 @@ from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.pricing import Box, Prices, ratio_minimum
 from mafl_opt.formulations.problem import Problem
 
-__all__ = ["BoxRules", "box_rules"]
+__all__ = ["BoxRules", "box_rules", "trim"]
 
 Floats = NDArray[np.float64]
 _BISECTIONS = 40
@@ -93,7 +93,7 @@ class BoxRules:
                 progress_price=float(prices.progress[j]),
                 numerator=(float(box.numerator_min[j]), float(box.numerator_max[j])),
             )  # fmt: skip
-            kept_low[j], kept_high[j] = block.trim(float(low[j]), float(high[j]), slack)
+            kept_low[j], kept_high[j] = trim(block.least, float(low[j]), float(high[j]), slack)
         return kept_low, kept_high
 
 
@@ -111,12 +111,23 @@ class RatioBlock:
         box = (*self.numerator, low, high)
         return ratio_minimum(self.weight, self.error_price, self.progress_price, box)[0]
 
-    def trim(self, low: float, high: float, slack: float) -> tuple[float, float]:
-        """Cut both ends of [low, high] as far as the minimum there stays `slack` above."""
-        limit = self.least(low, high) + slack
-        first = _furthest(lambda a: self.least(low, a) >= limit, low, high)
-        last = _furthest(lambda a: self.least(a, high) >= limit, high, first)
-        return first, last
+
+def trim(
+    least: Callable[[float, float], float], low: float, high: float, slack: float
+) -> tuple[float, float]:
+    """Cut both ends of [low, high] as far as the minimum there stays `slack` above.
+
+    Parameters
+    ----------
+    least : callable
+        Minimum over a part of the range.
+    low, high : float
+    slack : float
+    """
+    limit = least(low, high) + slack
+    first = _furthest(lambda a: least(low, a) >= limit, low, high)
+    last = _furthest(lambda a: least(a, high) >= limit, high, first)
+    return first, last
 
 
 def _furthest(good: Callable[[float], bool], start: float, end: float) -> float:

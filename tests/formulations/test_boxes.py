@@ -11,7 +11,7 @@ from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ROUNDED_DOWN, SAME_FORMULA
 
 from mafl_opt.core.terms import Facts
-from mafl_opt.formulations.boxes import RatioBlock, box_rules
+from mafl_opt.formulations.boxes import RatioBlock, box_rules, trim
 from mafl_opt.formulations.pricing import Prices, lagrangian_bound
 from mafl_opt.formulations.problem import Problem
 
@@ -175,7 +175,7 @@ def test_keep_cuts_where_the_prices_are_good(cases):
 def test_trimmed_ends_stay_above_the_limit(lam, mu, numerator, ends, slack):
     low, high = ends
     block = RatioBlock(weight=1.5, error_price=lam, progress_price=mu, numerator=tuple(numerator))
-    first, last = block.trim(low, high, slack)
+    first, last = trim(block.least, low, high, slack)
     assert low <= first <= last <= high
     limit = block.least(low, high) + slack
     size = abs(limit) + lam * numerator[1] + mu * high + 1.5 * numerator[1] / low

@@ -18,7 +18,7 @@ from mafl_opt.solvers.leaves import Leaf
 from mafl_opt.solvers.minlp.engine import Engine
 from mafl_opt.solvers.minlp.points import batch_range, outer_points
 from mafl_opt.solvers.minlp.relaxation import LinearRelaxation
-from mafl_opt.solvers.minlp.search import make_master
+from mafl_opt.solvers.minlp.search import left_open, make_master
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_master_lies_below_the_optimum_and_finer_pieces_raise_it(optima, pieces)
         leaf = Leaf(low=low, high=high, bound=bound, prices=prices)
         values = []
         for count in (1, pieces):
-            master = make_master(problem, rules, [leaf], top, count)
+            master = make_master(problem, rules, left_open(problem, rules, [leaf], top), top, count)
             engine = Engine(master)
             answer = engine.solve(time_limit=None, gap=1e-7)
             for _ in range(4):

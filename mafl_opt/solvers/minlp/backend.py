@@ -71,6 +71,6 @@ def _certificate(run: Run, leaves: list[Leaf]) -> dict[str, Any] | None:
     if proof is None or run.bound is None or run.bound <= proof["bound"]:
         return proof
     return {
-        "kind": "milp", "bound": min(run.bound, run.objective), "claimed_by": highs_version(),
-        "proved": proof,
+        "kind": "milp", "bound": min(run.bound, run.objective), "proved": proof,
+        "claimed_by": f"{highs_version()} and minlp's search around it",
     }  # fmt: skip

@@ -20,7 +20,7 @@ from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
 from mafl_opt.solvers.minlp.natural import natural_model
 from mafl_opt.solvers.minlp.relaxation import LinearRelaxation
-from mafl_opt.solvers.minlp.search import make_master
+from mafl_opt.solvers.minlp.search import left_open, make_master
 from mafl_opt.solvers.recovery import warm_up
 
 __all__ = ["export_model"]
@@ -103,7 +103,8 @@ def _master(problem: Problem) -> pyo.ConcreteModel:
     leaves: list[Leaf] = []
     branch(run, improver, lambda top: LinearRelaxation(problem, top).solve, leaves, most_boxes=1)
     top = min(run.objective, objective_ceiling(problem))
-    master = make_master(problem, box_rules(problem), leaves, top, _PIECES)
-    if master is None:
+    rules = box_rules(problem)
+    left = left_open(problem, rules, leaves, top)
+    if left is None:
         raise InputError("scenario", "one with a plan left to look for", "an optimal one at once")
-    return master.model
+    return make_master(problem, rules, left, top, _PIECES).model

@@ -4,45 +4,33 @@ Variables: z_p in [0, 1] for every point (column and corner of its batch polygon
 y_s = sum of the z of session s, and the totals N_j, A_j with t_j below N_j / A_j. All scaled:
 energy by the budget, N by Gamma', A by half the step caps' sum, the objective by the incumbent.
 
-The ratio is cut into pieces of the range of A_j, one binary each. With N = Gamma' + rho A + R (so
-R >= 0 by (42) of the model page) it is Gamma'/A + rho + R/A. For R in [0, R_u] and A in [a, a'],
-
-    R/A >= R/a'    and    R/A >= R/a + R_u (1/A - 1/a),
-
-the second because (R_u - R)(1/a - 1/A) >= 0. With 1/A >= (2 - A/p)/p, its tangents at any p, both
-are linear. Tangents are added between solves, where the last solution lies.
+The ratio is cut into pieces of the range of A_j, one binary each (`pieces`); tangents are added
+between solves, where the last solution lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
-from pyomo.core.expr.numeric_expr import LinearExpression
 
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.boxes import BoxRules
 from mafl_opt.formulations.pricing import Prices
 from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.minlp.pieces import Piece, cut_pieces
 from mafl_opt.solvers.minlp.points import Points
+from mafl_opt.solvers.minlp.rows import ELASTIC, SMALLEST, WIDE, Scales, groups, kept, row
 
 __all__ = ["Master", "Totals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# What the checker lets a limit be missed by, with a little to spare, so that the bound holds for
-# every plan it accepts.
-_WIDE = 2e-9
-# HiGHS drops smaller coefficients. Dropping one from a sum that is bounded above, or that makes
-# N, only lowers the bound; a progress is raised to this instead.
-_SMALLEST = 2e-9
-# Cost of leaving a box by the whole scale of N or A, in scaled objectives: above any true price.
-_ELASTIC = 100.0
 _FIRST_TANGENTS = 4
 
 
@@ -73,11 +61,9 @@ class Master:
         self.problem, self.points, self.scale, self.integer = problem, points, scale, integer
         s, c = problem.scenario, problem.columns
         self.used = np.flatnonzero(s.tasks.weight > 0)
-        start = initial_error(s)
-        self.by_error = np.where(start > 0, start, 1.0)
-        self.by_progress = s.num_slots * s.tasks.step_cap / 2.0
-        budget = s.devices.energy_budget_j
-        self.by_energy = np.where(budget > 0, budget, 1.0)
+        scales = self.scales = Scales.of(problem)
+        self.by_error, self.by_progress = scales.error, scales.progress
+        self.by_energy = scales.energy
         own = c.take(points.column)
         self._names, self._session = np.unique(
             np.stack([own.device, own.task, own.receive, own.upload]), axis=1, return_inverse=True
@@ -105,9 +91,7 @@ class Master:
         energy = s.energy_weight * points.energy / scale
         loose = [*m.excess.values(), *m.lack.values()]
         m.cost = pyo.Objective(
-            expr=_row(
-                [*factor, *energy, *[_ELASTIC] * len(loose)], [*m.t.values(), *self._z, *loose]
-            )
+            expr=row([*factor, *energy, *[ELASTIC] * len(loose)], [*m.t.values(), *self._z, *loose])
         )
 
     # -- rows ------------------------------------------------------------------------------
@@ -117,14 +101,14 @@ class Master:
         device, _, receive, upload = self._names
         link = pyo.ConstraintList()
         m.link = link
-        for session, where in enumerate(_groups(self._session, self._names.shape[1])):
-            link.add(_row([*[1.0] * where.size, -1.0], [*self._at(where), self._y[session]]) == 0)
+        for session, where in enumerate(groups(self._session, self._names.shape[1])):
+            link.add(row([*[1.0] * where.size, -1.0], [*self._at(where), self._y[session]]) == 0)
         m.exclusive = pyo.ConstraintList()
         for i in range(s.num_devices):
             for g in range(s.num_slots):
                 busy = np.flatnonzero((device == i) & (receive <= g) & (upload > g))
                 if busy.size:
-                    m.exclusive.add(_row([1.0] * busy.size, [self._y[k] for k in busy]) <= 1)
+                    m.exclusive.add(row([1.0] * busy.size, [self._y[k] for k in busy]) <= 1)
         own = self.problem.columns.take(p.column)
         m.uplink = pyo.Constraint(range(s.num_slots))
         m.step_cap = pyo.Constraint(range(s.num_slots * s.num_tasks))
@@ -133,41 +117,38 @@ class Master:
             ending = np.flatnonzero(upload == g + 1)
             if ending.size:
                 most = int(s.network.uplink_capacity[g])
-                m.uplink[g] = _row([1.0] * ending.size, [self._y[k] for k in ending]) <= most
-        step = _kept(own.step / s.tasks.step_cap[own.task])
+                m.uplink[g] = row([1.0] * ending.size, [self._y[k] for k in ending]) <= most
+        step = kept(own.step / s.tasks.step_cap[own.task])
         rows = (own.upload - 1) * s.num_tasks + own.task
         self._fill(m.step_cap, rows, step, np.ones(s.num_slots * s.num_tasks))
-        spent = _kept(p.energy / self.by_energy[own.device])
+        spent = kept(p.energy / self.by_energy[own.device])
         limit = s.devices.energy_budget_j / self.by_energy
         self._fill(m.energy, own.device, spent, limit)
 
-    def _fill(self, rows: Any, row: Ints, value: Floats, limit: Floats) -> None:
-        for k, where in enumerate(_groups(row, limit.size)):
+    def _fill(self, rows: Any, key: Ints, value: Floats, limit: Floats) -> None:
+        for k, where in enumerate(groups(key, limit.size)):
             if where.size:
-                expr = _row(value[where], self._at(where))
-                rows[k] = expr <= float(limit[k]) + _WIDE
+                expr = row(value[where], self._at(where))
+                rows[k] = expr <= float(limit[k]) + WIDE
 
     def _total_rows(self) -> None:
         m, p = self.model, self.points
         c = self.problem.columns
         task = c.task[p.column]
         start = initial_error(self.problem.scenario) / self.by_error
-        error = _kept(p.error / self.by_error[task])
-        progress = np.maximum(c.progress[p.column] / self.by_progress[task], _SMALLEST)
+        error = kept(p.error / self.by_error[task])
+        progress = np.maximum(c.progress[p.column] / self.by_progress[task], SMALLEST)
         m.numerator = pyo.Constraint(self.used.tolist())
         m.progress = pyo.Constraint(self.used.tolist())
         for j in self.used.tolist():
             own = np.flatnonzero(task == j)
             z = self._at(own)
-            m.numerator[j] = _row([*error[own], -1.0, -1.0], [*z, m.N[j], m.excess[j]]) <= -float(
-                start[j]
-            )
-            m.progress[j] = _row([*progress[own], -1.0, 1.0], [*z, m.A[j], m.lack[j]]) >= 0.0
+            spent = row([*error[own], -1.0, -1.0], [*z, m.N[j], m.excess[j]])
+            m.numerator[j] = spent <= -float(start[j])
+            m.progress[j] = row([*progress[own], -1.0, 1.0], [*z, m.A[j], m.lack[j]]) >= 0.0
 
-    def frame(
-        self, rules: BoxRules, low: Floats, high: Floats, top: float, pieces: int
-    ) -> list[Any]:
-        """Set the range of A and cut it into pieces; returns the components it made.
+    def frame(self, rules: BoxRules, low: Floats, high: Floats, top: float, pieces: int) -> None:
+        """Set the range of A and cut it into pieces.
 
         Parameters
         ----------
@@ -191,41 +172,31 @@ class Master:
         m.part_t = pyo.Var(index, bounds=(0, None))
         m.shape = pyo.ConstraintList()
         m.tangent = pyo.ConstraintList()
-        self._pieces: dict[tuple[int, int], _Piece] = {}
+        self._pieces: dict[tuple[int, int], Piece] = {}
         for j in self.used.tolist():
-            scale = float(self.by_progress[j] / self.by_error[j])
-            edges = np.geomspace(low[j], high[j], pieces + 1) / self.by_progress[j]
-            room = float((top - rules.rest[j]) / rules.weight[j]) * scale
+            edges = np.geomspace(low[j], high[j], pieces + 1)
             keys = [(j, k) for k in range(pieces)]
-            m.shape.add(_row([1.0] * pieces, [m.pick[k] for k in keys]) == 1)
+            m.shape.add(row([1.0] * pieces, [m.pick[k] for k in keys]) == 1)
             for parts, total in ((m.part_N, m.N), (m.part_A, m.A), (m.part_t, m.t)):
-                expr = _row([*[1.0] * pieces, -1.0], [*[parts[k] for k in keys], total[j]])
+                expr = row([*[1.0] * pieces, -1.0], [*[parts[k] for k in keys], total[j]])
                 m.shape.add(expr == 0)
-            for k in keys:
-                piece = _Piece(
-                    start=float(rules.start[j] / self.by_error[j]),
-                    slope=float(rules.slope[j]) * scale, room=room,
-                    low=float(edges[k[1]]) * (1 - _WIDE),
-                    high=float(edges[k[1] + 1]) * (1 + _WIDE),
-                )  # fmt: skip
+            for k, piece in zip(keys, cut_pieces(rules, j, edges, top, self.scales), strict=True):
                 self._pieces[k] = piece
                 v = (m.pick[k], m.part_N[k], m.part_A[k], m.part_t[k])
-                for row in piece.shape():
-                    m.shape.add(_row(row, v) >= 0)
+                for part in piece.shape():
+                    m.shape.add(row(part, v) >= 0)
                 for at in np.linspace(piece.low, piece.high, _FIRST_TANGENTS):
-                    for row in piece.tangents(float(at)):
-                        m.tangent.add(_row(row, v) >= 0)
-        return [m.pick, m.part_N, m.part_A, m.part_t, m.shape, m.tangent]
+                    for part in piece.tangents(float(at)):
+                        m.tangent.add(row(part, v) >= 0)
 
-    def tighten(self, values: dict[str, Floats]) -> list[Any]:
-        """Add tangents where the last solution lies; returns the new rows."""
-        m, new = self.model, []
+    def tighten(self, values: dict[str, Floats]) -> None:
+        """Add tangents where the last solution lies."""
+        m = self.model
         for k, pick, progress in zip(self._pieces, values["pick"], values["part_A"], strict=True):
             if pick > 0.5:
                 v = (m.pick[k], m.part_N[k], m.part_A[k], m.part_t[k])
-                for row in self._pieces[k].tangents(float(progress / pick)):
-                    new.append(m.tangent.add(_row(row, v) >= 0))
-        return new
+                for part in self._pieces[k].tangents(float(progress / pick)):
+                    m.tangent.add(row(part, v) >= 0)
 
     def loose(self, values: dict[str, Floats]) -> float:
         """How far 1/A is from its tangents at a solution, in scaled objectives."""
@@ -235,8 +206,8 @@ class Master:
             strict=True,
         ):  # fmt: skip
             if pick > 0.5:
-                rows = self._pieces[j, k].tangents(a / pick)
-                short = max(-float(np.dot(row, (pick, n, a, t))) for row in rows)
+                parts = self._pieces[j, k].tangents(a / pick)
+                short = max(-float(np.dot(part, (pick, n, a, t))) for part in parts)
                 factor = s.tasks.weight[j] * self.by_error[j] / self.by_progress[j] / self.scale
                 total += max(short, 0.0) * float(factor)
         return total
@@ -250,13 +221,9 @@ class Master:
             entry.set_value(float(value), skip_validation=True)
         column = self.points.column
         task = c.task[column]
-        a = np.asarray(
-            np.bincount(task, c.progress[column] * z, minlength=self.by_progress.size),
-            dtype=np.float64,
-        )
-        n = np.asarray(
-            np.bincount(task, self.points.error * z, minlength=self.by_error.size), dtype=np.float64
-        )
+        tasks = self.by_error.size
+        a = np.bincount(task, c.progress[column] * z, minlength=tasks).astype(np.float64)
+        n = np.bincount(task, self.points.error * z, minlength=tasks).astype(np.float64)
         n = (n + initial_error(self.problem.scenario)) / self.by_error
         a = a / self.by_progress
         for (j, k), piece in self._pieces.items():
@@ -331,57 +298,3 @@ class Master:
 
     def _at(self, where: Ints) -> list[Any]:
         return [self._z[k] for k in where]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    """One piece of the range of A: rows in (pick, N, A, t), each meant as ``row @ v >= 0``."""
-
-    start: float
-    slope: float
-    room: float
-    low: float
-    high: float
-
-    def shape(self) -> tuple[Sequence[float], ...]:
-        """Return rows for A in [low, high] and Gamma' + rho A <= N <= room A, all times pick."""
-        return (
-            (-self.low, 0.0, 1.0, 0.0),
-            (self.high, 0.0, -1.0, 0.0),
-            (-self.start * (1 - _WIDE), 1.0, -self.slope * (1 - _WIDE), 0.0),
-            (0.0, -1.0, self.room * (1 + _WIDE), 0.0),
-        )
-
-    def tangents(self, at: float) -> tuple[Sequence[float], ...]:
-        """Both underestimators of N/A, with the tangent of 1/A at `at`."""
-        most = max((self.room - self.slope) * self.high - self.start, 0.0)
-        inverse, fall = 2.0 / at, 1.0 / at**2
-        rows = []
-        # t >= Gamma'/A + rho + (N - Gamma' - rho A) / end + extra (1/A - 1/end)
-        for end, extra in ((self.high, 0.0), (self.low, most)):
-            gain = self.start + extra
-            rows.append(
-                (
-                    -(gain * inverse + self.slope - (self.start + extra) / end),
-                    -1.0 / end,
-                    gain * fall + self.slope / end,
-                    1.0,
-                )
-            )
-        return tuple(rows)
-
-
-def _groups(key: Ints, count: int) -> list[Ints]:
-    """Positions of every key 0..count-1."""
-    order = np.argsort(key, kind="stable")
-    return np.split(order, np.searchsorted(key[order], np.arange(1, count)))
-
-
-def _kept(value: Floats) -> Floats:
-    return np.where(value < _SMALLEST, 0.0, value)
-
-
-def _row(coefficients: Iterable[float], variables: Iterable[Any]) -> Any:
-    return LinearExpression(
-        constant=0, linear_coefs=[float(a) for a in coefficients], linear_vars=list(variables)
-    )
