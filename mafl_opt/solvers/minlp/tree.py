@@ -32,8 +32,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# Batch sizes at which an edge is taken grow by this factor: at the root, then among what is left.
-_COARSE, _FINE = 2.0, 1.3
+# Batch sizes at which an edge is taken grow by this factor: at the root, then among what is left if
+# that gives so many points at most.
+_COARSE, _FINE, _FINE_POINTS = 2.0, 1.3, 30_000
 # Solves of the relaxation at the root, and at a node.
 _ROOT_ROUNDS, _NODE_ROUNDS = 40, 6
 # Distance between relaxation and bound that will do, by the node's gap.
@@ -42,8 +43,8 @@ _CLOSE = 0.03
 _LOSS_SHARE, _LOSS = 0.06, 3e-4
 # A child has this share of the range of A at least.
 _SMALLEST_CHILD = 0.2
-# Splits of A after which the lines around N are drawn anew.
-_SPLITS = 3
+# Splits of A, beside one a task, after which the lines around N are drawn anew.
+_SPLITS = 1
 # A dive, down to a plan, is made once in so many times, and its plan is shaken once in so many. At
 # the first nodes plans are made anyhow.
 _EVERY_DIVE, _EVERY_SHAKE, _FIRST_PLANS = 8, 40, 5
@@ -63,7 +64,7 @@ class Node:
     barred : (columns,)
     owed : tuple of (columns,)
     splits : int
-        Of A, since the lines around N were drawn.
+        Of A, since the lines around N were drawn; None where they never were.
     basis : Basis or None
         Of the node above.
     """
@@ -71,7 +72,7 @@ class Node:
     region: Region
     barred: Mask
     owed: tuple[Mask, ...] = ()
-    splits: int = _SPLITS
+    splits: int | None = None
     basis: Basis | None = None
 
 
@@ -153,7 +154,8 @@ class Tree:
             self._tell(parts)
         for part in parts:
             self._push(*part)
-        if found is not None and (deep or self._nodes < _FIRST_PLANS):
+        wanted = deep or self._nodes < _FIRST_PLANS
+        if found is not None and wanted and not self._run.stop():
             recover(
                 self._run, self._improver, found.point.x, found.tolls,
                 thorough=self._trips % _EVERY_SHAKE == 0,
@@ -181,7 +183,8 @@ class Tree:
         slack = top - found.bound
         barred = node.barred | (tolled_slack(self._problem, found.tolls) > slack)
         region, splits, basis = node.region, node.splits, self._packed.basis()
-        if splits >= _SPLITS:
+        due = splits is None or splits >= self._problem.scenario.num_tasks + _SPLITS
+        if due and not self._run.stop():
             region, splits = self._draw_lines(region, found), 0
         region = replace(region.trimmed(found.tolls, slack), top=top)
         if not self._nodes:
@@ -203,6 +206,8 @@ class Tree:
     ) -> Packed:  # fmt: skip
         index, (low, high) = np.flatnonzero(~barred), self._batch
         points = outer_points(self._problem.columns, index, low[index], high[index], growth)
+        if growth < _COARSE and len(points) > _FINE_POINTS:
+            return self._compile(barred, _COARSE, sets)
         return Packed(self._problem, self._knapsacks, points, self.top, sets)
 
     def _split(self, bound: float, node: Node, found: PackedPoint) -> list[Node]:
@@ -218,7 +223,7 @@ class Tree:
             left, right = region.high.copy(), region.low.copy()
             left[j] = right[j] = at
             regions = (replace(region, high=left), replace(region, low=right))
-            return [replace(node, region=part, splits=node.splits + 1) for part in regions]
+            return [replace(node, region=part, splits=(node.splits or 0) + 1) for part in regions]
         fork = find_fork(self._problem, point.x)
         if fork is None:
             self.whole.append((bound, node))
