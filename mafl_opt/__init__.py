@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mafl_opt.report.comparison import compare
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
+    from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
     from mafl_opt.validation.replay import Replay, replay
 
 __version__ = "0.1.0"
@@ -42,11 +43,14 @@ _HOME = {
     "compare": "report.comparison",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
+    "Calibration": "validation.calibration.calibrate",
+    "calibrate": "validation.calibration.calibrate",
     "Replay": "validation.replay",
     "replay": "validation.replay",
 }
 
 __all__ = [
+    "Calibration",
     "CheckReport",
     "InputError",
     "MaflError",
@@ -59,6 +63,7 @@ __all__ = [
     "Termination",
     "__version__",
     "backends",
+    "calibrate",
     "check",
     "classify",
     "compare",

@@ -22,3 +22,5 @@ NEAR_OPTIMAL = 0.02
 CANCELLED = 1e-9
 #: Relative accuracy of an interior-point solution of a relaxation, which only has to be near.
 SOLVED = 1e-5
+#: What calibration promises on losses whose constants are known.
+CALIBRATED = 0.05

@@ -144,6 +144,11 @@ class Model:
         """Length of the flat vector."""
         return sum(p.numel() for p in self.module.parameters())
 
+    @property
+    def loss_floor(self) -> float:
+        """No cross-entropy is below this."""
+        return 0.0
+
     def initial_parameters(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw a cold start: normal weights, zero biases, normalisations that scale by one.
 

@@ -1,0 +1,112 @@
+"""Commands about the figures of the bound: ``calibrate`` and ``bound-report``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mafl_opt.cli.arguments import (
+    echo_json,
+    json_option,
+    load_scenario,
+    out_option,
+    quiet_option,
+    require_output,
+    scenario_argument,
+    seed_option,
+)
+from mafl_opt.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from mafl_opt.validation.calibration.calibrate import CalibrationOptions
+
+__all__ = ["calibrate"]
+
+_OPTIONS = (
+    click.option("--data", metavar="DIR",
+                 help="Folder of image files, MNIST say; without it, embedded data."),
+    click.option("--model", default="auto", show_default=True, metavar="NAME",
+                 help="auto, logistic, mlp, cnn, lenet5 or resnet."),
+    click.option("--partition", type=click.Choice(["dirichlet", "shards", "iid"]),
+                 default="dirichlet", show_default=True, help="How classes are spread."),
+    click.option("--dirichlet", type=float, default=0.5, show_default=True, metavar="X",
+                 help="Concentration of the Dirichlet partition; inf: no label skew."),
+    click.option("--shards", type=click.IntRange(min=1), default=2, show_default=True,
+                 metavar="N", help="Runs of one class a device gets, for --partition shards."),
+    click.option("--drift", type=click.Choice(["none", "class", "label"]), default="none",
+                 show_default=True, help="How devices' data change over the slots."),
+    click.option("--drift-period", type=click.IntRange(min=1), default=4, show_default=True,
+                 metavar="N", help="Slots between two changes on a device."),
+    click.option("--runs", type=click.IntRange(min=2), default=4, show_default=True, metavar="N",
+                 help="Probe runs a task."),
+    click.option("--points", type=click.IntRange(min=1), default=4, show_default=True,
+                 metavar="N", help="Aggregations of a run at which models are measured."),
+    click.option("--upper", is_flag=True,
+                 help="Take the upper ends of the intervals for the scenario."),
+)  # fmt: skip
+
+
+def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what says on which data and how thoroughly to measure."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_options(
+    flags: dict[str, Any], operations_per_cycle: float | None = None
+) -> CalibrationOptions:
+    """Return what the flags say."""
+    from mafl_opt.validation.calibration.calibrate import CalibrationOptions
+    from mafl_opt.validation.holdings import DriftScheme
+    from mafl_opt.validation.partition import PartitionScheme
+
+    return CalibrationOptions(
+        partition=PartitionScheme(
+            kind=flags["partition"], concentration=flags["dirichlet"], shards=flags["shards"]
+        ),
+        drift=DriftScheme(kind=flags["drift"], period=flags["drift_period"]),
+        operations_per_cycle=operations_per_cycle,
+        **{name: flags[name] for name in ("model", "runs", "points", "upper")},
+    )
+
+
+@click.command()
+@scenario_argument
+@calibration_options
+@click.option("--operations-per-cycle", type=float, metavar="X",
+              help="Write model sizes and cycles a sample too, for such processors.")  # fmt: skip
+@click.option("--figures", metavar="FILE",
+              help="Write all figures with their intervals to this .json too.")  # fmt: skip
+@seed_option
+@out_option("Calibrated scenario to write, .json.")
+@json_option
+@quiet_option
+def calibrate(
+    scenario: str, data: str | None, operations_per_cycle: float | None, figures: str | None,
+    seed: int | None, out: str, as_json: bool, quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Measure the figures of the bound on real data and write a scenario that has them.
+
+    Smoothness, gradient bound, gradient noise, dissimilarity, initial gap and drifts come from
+    probe runs on the tasks' data and models; everything else is kept.
+    """
+    path = require_output(out, (".json",), inputs=[scenario])
+    table = None if figures is None else require_output(figures, (".json",), inputs=[scenario, out])
+    loaded = load_scenario(scenario)
+    from mafl_opt.report.calibration import describe_calibration
+    from mafl_opt.validation.calibration.calibrate import calibrate as measure
+
+    options = make_options(flags, operations_per_cycle)
+    with show_progress("calibrate", silent=quiet or as_json) as progress:
+        result = measure(loaded, data=data, seed=seed or 0, options=options, progress=progress)
+    result.save(path)
+    if table is not None:
+        result.save_figures(table)
+    if as_json:
+        echo_json({"scenario": str(path), **result.to_dict()})
+    else:
+        click.echo(describe_calibration(loaded, result))
+        click.echo(f"wrote {path}" + (f" and {table}" if table is not None else ""))
