@@ -1,0 +1,254 @@
+"""Forward and backward passes of layers, many sessions at once.
+
+Everything has the sessions as its first axis and the samples of a mini-batch as its last, so that
+each layer is one batched matrix product, and pixels are copied in runs as long as a mini-batch.
+Work space is taken once and used again in every step: at these sizes fresh memory would cost as
+much as the arithmetic. Hence a value that a layer returns holds until the layer is run again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mafl_opt.validation.batched.structure import (
+    Convolution,
+    Dense,
+    Function,
+    Layer,
+    Normalisation,
+)
+from mafl_opt.validation.batched.updates import Parameter, Update
+
+__all__ = [
+    "ConvolutionPass",
+    "DensePass",
+    "FunctionPass",
+    "NormalisationPass",
+    "Pass",
+]
+
+_ATEN = torch.ops.aten
+_where_positive = _ATEN.threshold_backward.grad_input
+
+
+class Pass(ABC):
+    """A layer at work."""
+
+    @abstractmethod
+    def forward(self, value: Tensor) -> Tensor:
+        """Map (sessions, ..., samples) to (sessions, ..., samples)."""
+
+    @abstractmethod
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Update the parameters; return the gradient of the input if `wanted`.
+
+        Parameters
+        ----------
+        gradient : (sessions, outputs..., samples)
+            Of the loss with respect to the output; may be overwritten.
+        """
+
+    def narrow(self, sessions: int) -> None:
+        """Go on with the first sessions only."""
+        for name, held in vars(self).items():
+            if isinstance(held, (Tensor, Parameter)):
+                setattr(self, name, held[:sessions])
+
+
+class DensePass(Pass):
+    """y = W x + b."""
+
+    def __init__(self, weight: Parameter, bias: Parameter | None, width: int) -> None:
+        self.weight, self.bias = weight, bias
+        sessions, outputs, inputs = weight.value.shape
+        self.output = weight.value.new_empty(sessions, outputs, width)
+        self.returned = weight.value.new_empty(sessions, inputs, width)
+        self.ones = weight.value.new_ones(sessions, width, 1)
+        self.value: Tensor | None = None
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Multiply by the weights, add the bias."""
+        self.value = value if value.dim() == 3 else value.flatten(1, -2)
+        if self.bias is None:
+            return torch.bmm(self.weight.value, self.value, out=self.output)
+        return torch.baddbmm(self.bias.value, self.weight.value, self.value, out=self.output)
+
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Update weights and bias; multiply by the weights transposed."""
+        if wanted:
+            torch.bmm(self.weight.value.mT, gradient, out=self.returned)
+        assert self.value is not None
+        update.add_product(self.weight, gradient, self.value.mT)
+        if self.bias is not None:
+            # A product is faster than a sum over so few numbers.
+            update.add(self.bias, torch.bmm(gradient, self.ones))
+        return self.returned if wanted else None
+
+
+class FunctionPass(Pass):
+    """Elementwise function, in place: no layer before it needs what it returned."""
+
+    def __init__(self, layer: Function) -> None:
+        self.name = layer.name
+        self.output: Tensor | None = None
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Apply the function."""
+        self.output = getattr(torch, f"{self.name}_")(value)
+        return self.output
+
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Multiply by its derivative, which the value gives."""
+        assert self.output is not None
+        gradient = gradient.reshape(self.output.shape)
+        if self.name == "relu":
+            _where_positive(gradient, self.output, 0, grad_input=gradient)
+        else:
+            getattr(_ATEN, f"{self.name}_backward").grad_input(
+                gradient, self.output, grad_input=gradient
+            )
+        return gradient
+
+
+class NormalisationPass(Pass):
+    """Features centred and divided by their deviation, times a factor."""
+
+    def __init__(self, layer: Normalisation) -> None:
+        self.layer = layer
+        self.unit: Tensor | None = None
+        self.scale: Tensor | None = None
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Normalise over the features."""
+        variance, mean = torch.var_mean(value, dim=1, correction=0, keepdim=True)
+        inverse = torch.rsqrt(variance + self.layer.epsilon)
+        self.unit, self.scale = (value - mean) * inverse, inverse * self.layer.factor
+        return self.unit * self.layer.factor
+
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Project on what normalisation leaves, and scale."""
+        assert self.unit is not None and self.scale is not None
+        along = (gradient * self.unit).mean(dim=1, keepdim=True)
+        mean = gradient.mean(dim=1, keepdim=True)
+        return (gradient - mean - along * self.unit) * self.scale
+
+
+class ConvolutionPass(Pass):
+    """Convolution as one matrix product with patches, and pooling as a knockout of four.
+
+    The patches of the four pixels that are pooled into one stand in four runs of columns. The
+    maximum is taken between them in two rounds; the differences of each round say where the
+    gradient goes. The first of equals wins, as in torch.
+    """
+
+    def __init__(
+        self, layer: Convolution, weight: Parameter, bias: Parameter | None, width: int
+    ) -> None:
+        self.layer, self.weight, self.bias, self.width = layer, weight, bias, width
+        new = weight.value.new_empty
+        sessions, outputs = weight.value.shape[:2]
+        channels, height, breadth = layer.shape
+        self.rows, self.columns = layer.sides
+        pixels = self.rows * self.columns * width
+        self.parts = 2 if layer.pooled else 1
+        self.patches = new(
+            sessions, channels, *layer.kernel, self.parts, self.parts, *layer.sides, width
+        )
+        self.products = new(sessions, outputs, self.parts**2 * pixels)
+        #: Input with its frame of zeros; gradients of it.
+        framed = (
+            sessions, channels, height + 2 * layer.padding[0], breadth + 2 * layer.padding[1], width
+        )  # fmt: skip
+        self.framed, self.returned = weight.value.new_zeros(framed), new(framed)
+        if layer.pooled:
+            self.first, self.lead = new(2, sessions, outputs, 2, pixels).unbind(0)
+            self.second, self.output = new(2, sessions, outputs, pixels).unbind(0)
+        else:
+            self.output = self.products
+
+    def _inside(self, framed: Tensor) -> Tensor:
+        vertical, horizontal = self.layer.padding
+        _, height, breadth = self.layer.shape
+        return framed[:, :, vertical : vertical + height, horizontal : horizontal + breadth]
+
+    def _windows(self, framed: Tensor, row: int, column: int, *taps: int) -> Tensor:
+        """View pixels from (row, column) on as (sessions, channels, taps..., parts, parts, ...)."""
+        image, channel, *pixel, sample = framed.stride()
+        parts, sides = [self.parts] * 2, [self.rows, self.columns]
+        within, between = pixel[: len(taps)] + pixel, [self.parts * stride for stride in pixel]
+        return framed.as_strided(
+            [*framed.shape[:2], *taps, *parts, *sides, self.width],
+            [image, channel, *within, *between, sample],
+            framed.storage_offset() + row * pixel[0] + column * pixel[1],
+        )
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Copy patches, multiply by the weights, pool."""
+        source = value
+        if not value.is_contiguous() or any(self.layer.padding):
+            self._inside(self.framed).copy_(value)
+            source = self.framed
+        self.patches.copy_(self._windows(source, 0, 0, *self.layer.kernel))
+        torch.bmm(self.weight.value, self._flat_patches, out=self.products)
+        if self.layer.pooled:
+            self._pool()
+        if self.bias is not None:
+            self.output += self.bias.value
+        return self.output.view(*self.output.shape[:2], self.rows, self.columns, self.width)
+
+    @property
+    def _flat_patches(self) -> Tensor:
+        return self.patches.view(len(self.patches), self.weight.value.shape[2], -1)
+
+    def _pool(self) -> None:
+        upper = self.products.view(*self.products.shape[:2], 2, 2, -1)
+        left, right = upper.unbind(3)
+        torch.sub(right, left, out=self.first)
+        torch.maximum(left, right, out=self.lead)
+        top, bottom = self.lead.unbind(2)
+        torch.sub(bottom, top, out=self.second)
+        torch.maximum(top, bottom, out=self.output)
+
+    def _unpool(self, gradient: Tensor) -> Tensor:
+        top, bottom = self.lead.unbind(2)
+        _where_positive(gradient, self.second, 0, grad_input=bottom)
+        torch.sub(gradient, bottom, out=top)
+        left, right = self.products.view(*self.products.shape[:2], 2, 2, -1).unbind(3)
+        _where_positive(self.lead, self.first, 0, grad_input=right)
+        torch.sub(self.lead, right, out=left)
+        return self.products
+
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Undo the pooling, update, and add the patches' gradients up."""
+        gradient = gradient.reshape(self.output.shape)
+        if self.bias is not None:
+            update.add(self.bias, gradient.sum(-1, keepdim=True))
+        if self.layer.pooled:
+            gradient = self._unpool(gradient)
+        weight = self.weight.value.clone() if wanted else None
+        update.add_product(self.weight, gradient, self._flat_patches.mT)
+        if weight is None:
+            return None
+        torch.bmm(weight.mT, gradient, out=self._flat_patches)
+        self.returned.zero_()
+        for row in range(self.layer.kernel[0]):
+            for column in range(self.layer.kernel[1]):
+                self._windows(self.returned, row, column).add_(self.patches[:, :, row, column])
+        return self._inside(self.returned)
+
+
+def start_pass(layer: Layer, parameters: Sequence[Parameter | None], width: int) -> Pass:
+    """Put a layer to work on its parameters and mini-batches of so many samples."""
+    if isinstance(layer, Function):
+        return FunctionPass(layer)
+    if isinstance(layer, Normalisation):
+        return NormalisationPass(layer)
+    weight, bias = parameters
+    assert weight is not None
+    if isinstance(layer, Dense):
+        return DensePass(weight, bias, width)
+    return ConvolutionPass(layer, weight, bias, width)
