@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
+    from mafl_opt.validation.federate import federate
+    from mafl_opt.validation.history import History
     from mafl_opt.validation.replay import Replay, replay
+    from mafl_opt.validation.stress import stress
+    from mafl_opt.validation.uncertainty import Uncertainty
 
 __version__ = "0.1.0"
 
@@ -45,13 +49,18 @@ _HOME = {
     "solve": "solvers.registry",
     "Calibration": "validation.calibration.calibrate",
     "calibrate": "validation.calibration.calibrate",
+    "History": "validation.history",
     "Replay": "validation.replay",
+    "Uncertainty": "validation.uncertainty",
+    "federate": "validation.federate",
     "replay": "validation.replay",
+    "stress": "validation.stress",
 }
 
 __all__ = [
     "Calibration",
     "CheckReport",
+    "History",
     "InputError",
     "MaflError",
     "Plan",
@@ -61,14 +70,17 @@ __all__ = [
     "Scenario",
     "Sessions",
     "Termination",
+    "Uncertainty",
     "__version__",
     "backends",
     "calibrate",
     "check",
     "classify",
     "compare",
+    "federate",
     "replay",
     "solve",
+    "stress",
 ]
 
 

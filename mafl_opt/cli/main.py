@@ -18,6 +18,7 @@ from mafl_opt.cli.calibration_commands import calibrate
 from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
 from mafl_opt.cli.export_command import export
+from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
 from mafl_opt.cli.scenario_commands import init, show
 from mafl_opt.core.errors import MaflError
@@ -78,6 +79,7 @@ def main(context: click.Context) -> None:
 
 
 for _command in (
-    init, show, solve, check, replay, demo, backends, classify, compare, export, calibrate,
+    init, show, solve, check, replay, demo, backends, classify, compare, export, federate, stress,
+    calibrate,
 ):  # fmt: skip
     main.add_command(_command)

@@ -18,6 +18,7 @@ from mafl_opt.cli.arguments import (
     seed_option,
 )
 from mafl_opt.cli.progress import show_progress
+from mafl_opt.cli.world_options import make_uncertainty, world_options
 
 __all__ = ["backends", "check", "replay", "solve"]
 
@@ -103,19 +104,24 @@ def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> No
 @scenario_argument
 @click.argument("plan", metavar="PLAN")
 @click.option("--data", metavar="DIR",
-              help="Folder with IDX data, MNIST say; without it, embedded data.")  # fmt: skip
+              help="Folder of image files, MNIST say; without it, embedded data.")  # fmt: skip
+@world_options
+@click.option("--checkpoint", metavar="FILE", help="Keep the replay's state in this .npz file.")
+@click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same replay.")
 @seed_option
 @out_option("Replay file to write, .json.")
 @json_option
 @quiet_option
 @click.pass_context
 def replay(
-    context: click.Context, scenario: str, plan: str, data: str | None, seed: int | None,
-    out: str, as_json: bool, quiet: bool,
+    context: click.Context, /, scenario: str, plan: str, data: str | None, late: str,
+    checkpoint: str | None, resume: str | None, seed: int | None, out: str, as_json: bool,
+    quiet: bool, **numbers: float | None,
 ) -> None:  # fmt: skip
     """Train the models of SCENARIO exactly as PLAN says and record what they reach.
 
-    A plan that fails the check is not replayed: exit code 1.
+    With one of --gain-db, --downlink-db, --speed and --outage the world is drawn around the plan's
+    values. A plan that fails the check is not replayed: exit code 1.
     """
     from mafl_opt.core.check import check as check_plan
     from mafl_opt.core.plan import Plan
@@ -131,7 +137,10 @@ def replay(
     from mafl_opt.validation.replay import replay as replay_plan
 
     with show_progress("replay", silent=quiet or as_json) as progress:
-        result = replay_plan(loaded, chosen, data=data, seed=seed or 0, progress=progress)
+        result = replay_plan(
+            loaded, chosen, data=data, seed=seed or 0, progress=progress, checkpoint=checkpoint,
+            resume=resume, uncertainty=make_uncertainty(late, **numbers),
+        )  # fmt: skip
     result.save(path)
     if as_json:
         echo_json({"replay": str(path), **replay_digest(result)})
