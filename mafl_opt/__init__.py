@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mafl_opt.core.scenario import Scenario
     from mafl_opt.core.status import PointStatus, Termination
     from mafl_opt.formulations.problem import Problem
+    from mafl_opt.report.bound_report import BoundReport, bound_report
     from mafl_opt.report.comparison import compare
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
@@ -43,6 +44,8 @@ _HOME = {
     "PointStatus": "core.status",
     "Termination": "core.status",
     "Problem": "formulations.problem",
+    "BoundReport": "report.bound_report",
+    "bound_report": "report.bound_report",
     "classify": "solvers.dcp",
     "compare": "report.comparison",
     "backends": "solvers.registry",
@@ -58,6 +61,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BoundReport",
     "Calibration",
     "CheckReport",
     "History",
@@ -73,6 +77,7 @@ __all__ = [
     "Uncertainty",
     "__version__",
     "backends",
+    "bound_report",
     "calibrate",
     "check",
     "classify",

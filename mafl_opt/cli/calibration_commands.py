@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -19,12 +19,13 @@ from mafl_opt.cli.arguments import (
 )
 from mafl_opt.cli.progress import show_progress
 
-if TYPE_CHECKING:
-    from mafl_opt.validation.calibration.calibrate import CalibrationOptions
+__all__ = ["bound_report", "calibrate"]
 
-__all__ = ["calibrate"]
+#: Exit code of a broken bound.
+FAILED = 1
 
-_OPTIONS = (
+#: On which data.
+_DATA_OPTIONS = (
     click.option("--data", metavar="DIR",
                  help="Folder of image files, MNIST say; without it, embedded data."),
     click.option("--model", default="auto", show_default=True, metavar="NAME",
@@ -39,6 +40,9 @@ _OPTIONS = (
                  show_default=True, help="How devices' data change over the slots."),
     click.option("--drift-period", type=click.IntRange(min=1), default=4, show_default=True,
                  metavar="N", help="Slots between two changes on a device."),
+)  # fmt: skip
+#: How thoroughly to measure.
+_EFFORT_OPTIONS = (
     click.option("--runs", type=click.IntRange(min=2), default=4, show_default=True, metavar="N",
                  help="Probe runs a task."),
     click.option("--points", type=click.IntRange(min=1), default=4, show_default=True,
@@ -48,34 +52,35 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says on which data and how thoroughly to measure."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def make_options(
-    flags: dict[str, Any], operations_per_cycle: float | None = None
-) -> CalibrationOptions:
-    """Return what the flags say."""
-    from mafl_opt.validation.calibration.calibrate import CalibrationOptions
+def _schemes(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return partition, drift and model as the flags say, and take them out of the flags."""
     from mafl_opt.validation.holdings import DriftScheme
     from mafl_opt.validation.partition import PartitionScheme
 
-    return CalibrationOptions(
-        partition=PartitionScheme(
-            kind=flags["partition"], concentration=flags["dirichlet"], shards=flags["shards"]
+    return {
+        "partition": PartitionScheme(
+            kind=flags.pop("partition"),
+            concentration=flags.pop("dirichlet"),
+            shards=flags.pop("shards"),
         ),
-        drift=DriftScheme(kind=flags["drift"], period=flags["drift_period"]),
-        operations_per_cycle=operations_per_cycle,
-        **{name: flags[name] for name in ("model", "runs", "points", "upper")},
-    )
+        "drift": DriftScheme(kind=flags.pop("drift"), period=flags.pop("drift_period")),
+        "model": flags.pop("model"),
+    }
 
 
 @click.command()
 @scenario_argument
-@calibration_options
+@_with(_DATA_OPTIONS)
+@_with(_EFFORT_OPTIONS)
 @click.option("--operations-per-cycle", type=float, metavar="X",
               help="Write model sizes and cycles a sample too, for such processors.")  # fmt: skip
 @click.option("--figures", metavar="FILE",
@@ -97,9 +102,11 @@ def calibrate(
     table = None if figures is None else require_output(figures, (".json",), inputs=[scenario, out])
     loaded = load_scenario(scenario)
     from mafl_opt.report.calibration import describe_calibration
+    from mafl_opt.validation.calibration.calibrate import CalibrationOptions
     from mafl_opt.validation.calibration.calibrate import calibrate as measure
 
-    options = make_options(flags, operations_per_cycle)
+    schemes = _schemes(flags)
+    options = CalibrationOptions(operations_per_cycle=operations_per_cycle, **schemes, **flags)
     with show_progress("calibrate", silent=quiet or as_json) as progress:
         result = measure(loaded, data=data, seed=seed or 0, options=options, progress=progress)
     result.save(path)
@@ -110,3 +117,43 @@ def calibrate(
     else:
         click.echo(describe_calibration(loaded, result))
         click.echo(f"wrote {path}" + (f" and {table}" if table is not None else ""))
+
+
+@click.command("bound-report")
+@scenario_argument
+@_with(_DATA_OPTIONS)
+@click.option("--plans", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
+              help="Plans to make and replay.")  # fmt: skip
+@seed_option
+@click.option("--out", required=True, metavar="DIR",
+              help="Folder for table and picture; made if missing.")  # fmt: skip
+@json_option
+@quiet_option
+@click.pass_context
+def bound_report(
+    context: click.Context, /, scenario: str, data: str | None, plans: int, seed: int | None,
+    out: str, as_json: bool, quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Replay many plans of SCENARIO and set what they reach against their bounds.
+
+    Takes the figures of SCENARIO as they are: calibrate it first, with the same seed and options.
+    Exit code 1: more was measured than a bound allows.
+    """
+    loaded = load_scenario(scenario)
+    from mafl_opt.report import bound_report as reports
+    from mafl_opt.validation.record import ReplayOptions
+
+    # Only the first and the last models need testing.
+    options = ReplayOptions(evaluate_every=loaded.num_slots, **_schemes(flags))
+    with show_progress("bound-report", silent=quiet or as_json) as progress:
+        result = reports.bound_report(
+            loaded, plans=plans, data=data, seed=seed or 0, options=options, out=out,
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        echo_json({"folder": out, **result.to_dict()})
+    else:
+        click.echo(reports.describe_bound_report(result))
+        click.echo(f"wrote {out}/bound_report.json and bound_report.png")
+    if result.broken:
+        context.exit(FAILED)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mafl_opt import __version__
-from mafl_opt.cli.calibration_commands import calibrate
+from mafl_opt.cli.calibration_commands import bound_report, calibrate
 from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
 from mafl_opt.cli.export_command import export
@@ -80,6 +80,6 @@ def main(context: click.Context) -> None:
 
 for _command in (
     init, show, solve, check, replay, demo, backends, classify, compare, export, federate, stress,
-    calibrate,
+    calibrate, bound_report,
 ):  # fmt: skip
     main.add_command(_command)
