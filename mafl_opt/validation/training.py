@@ -1,4 +1,4 @@
-"""Local training and evaluation of one model, on flat parameter vectors (model page, section 4)."""
+"""Local training and evaluation of models on flat parameter vectors (model page, section 4)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.validation.batched.evaluation import evaluate_together
+from mafl_opt.validation.batched.together import can_train_together, train_together
 from mafl_opt.validation.models import Model
 
 __all__ = ["LocalSession", "evaluate_model", "train_sessions"]
-
-_EVALUATION_CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,17 +59,22 @@ def train_sessions(
 
     Parameters
     ----------
+    model : Model
     inputs, labels : (samples, ...), (samples,)
         The task's training part.
     sessions : sequence of LocalSession
     batched : bool
-        Without effect: sessions are trained one after the other.
+        Train sessions together (`mafl_opt.validation.batched`) instead of one after the other. The
+        mini-batches and the arithmetic are the same; sums are taken in another order. A module that
+        depends on values, draws random numbers or changes buffers is trained alone all the same.
 
     Returns
     -------
     parameters : one vector (parameters,) a session
         The local models y_l.
     """
+    if batched and can_train_together(model, inputs):
+        return train_together(model, inputs, labels, sessions)
     return [_train_alone(model, inputs, labels, session) for session in sessions]
 
 
@@ -80,13 +85,11 @@ def _train_alone(model: Model, inputs: Tensor, labels: Tensor, session: LocalSes
         point = local.detach().requires_grad_()
         loss = model.loss(point, inputs[rows], labels[rows])
         (gradient,) = torch.autograd.grad(loss, point)
-        if session.proximal:
-            gradient = gradient + session.proximal * (local - start)
+        gradient = gradient + session.proximal * (local - start)
         if session.optimizer == "adam":
             first = 0.9 * first + 0.1 * gradient
-            second = 0.999 * second + 0.001 * gradient * gradient
-            scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
-            gradient = first / (1 - 0.9**step) / scale
+            second = 0.999 * second + 0.001 * gradient**2
+            gradient = first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
         local = local - session.learning_rate * gradient
     return local
 
@@ -95,12 +98,4 @@ def evaluate_model(
     model: Model, parameters: Tensor, inputs: Tensor, labels: Tensor
 ) -> tuple[float, float]:
     """Mean cross-entropy and accuracy on a set, both over all its samples."""
-    loss = correct = 0.0
-    with torch.no_grad():
-        for first in range(0, len(labels), _EVALUATION_CHUNK):
-            chunk = slice(first, first + _EVALUATION_CHUNK)
-            logits = model.logits(parameters, inputs[chunk])
-            mean = torch.nn.functional.cross_entropy(logits, labels[chunk])
-            loss += float(mean) * len(labels[chunk])
-            correct += int((logits.argmax(1) == labels[chunk]).sum())
-    return loss / len(labels), correct / len(labels)
+    return evaluate_together(model, [parameters], inputs, labels)[0]

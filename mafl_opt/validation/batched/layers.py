@@ -8,6 +8,7 @@ much as the arithmetic. Hence a value that a layer returns holds until the layer
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -138,35 +139,34 @@ class NormalisationPass(Pass):
 
 
 class ConvolutionPass(Pass):
-    """Convolution as one matrix product with patches, and pooling as a knockout of four.
+    """Convolution as one matrix product with patches, and pooling in two knockout rounds.
 
-    The patches of the four pixels that are pooled into one stand in four runs of columns. The
-    maximum is taken between them in two rounds; the differences of each round say where the
-    gradient goes. The first of equals wins, as in torch.
+    The first round is between left and right, the second between top and bottom; their differences
+    say where the gradient goes. The first of equals wins, as in torch.
     """
 
     def __init__(
         self, layer: Convolution, weight: Parameter, bias: Parameter | None, width: int
     ) -> None:
-        self.layer, self.weight, self.bias, self.width = layer, weight, bias, width
+        self.layer, self.weight, self.bias = layer, weight, bias
         new = weight.value.new_empty
         sessions, outputs = weight.value.shape[:2]
         channels, height, breadth = layer.shape
-        self.rows, self.columns = layer.sides
-        pixels = self.rows * self.columns * width
-        self.parts = 2 if layer.pooled else 1
-        self.patches = new(
-            sessions, channels, *layer.kernel, self.parts, self.parts, *layer.sides, width
-        )
-        self.products = new(sessions, outputs, self.parts**2 * pixels)
+        rows, columns = layer.sides
+        # A last row or column that pooling leaves out is not computed.
+        by = 2 if layer.pooled else 1
+        self.pixels = by * rows, by * columns, width
+        self.patches = new(sessions, channels, *layer.kernel, *self.pixels)
+        self.products = new(sessions, outputs, *self.pixels)
         #: Input with its frame of zeros; gradients of it.
         framed = (
             sessions, channels, height + 2 * layer.padding[0], breadth + 2 * layer.padding[1], width
         )  # fmt: skip
         self.framed, self.returned = weight.value.new_zeros(framed), new(framed)
         if layer.pooled:
-            self.first, self.lead = new(2, sessions, outputs, 2, pixels).unbind(0)
-            self.second, self.output = new(2, sessions, outputs, pixels).unbind(0)
+            halved = 2, sessions, outputs, 2 * rows, columns, width
+            self.first, self.lead = new(halved).unbind(0)
+            self.second, self.output = new(2, sessions, outputs, rows, columns, width).unbind(0)
         else:
             self.output = self.products
 
@@ -175,15 +175,11 @@ class ConvolutionPass(Pass):
         _, height, breadth = self.layer.shape
         return framed[:, :, vertical : vertical + height, horizontal : horizontal + breadth]
 
-    def _windows(self, framed: Tensor, row: int, column: int, *taps: int) -> Tensor:
-        """View pixels from (row, column) on as (sessions, channels, taps..., parts, parts, ...)."""
-        image, channel, *pixel, sample = framed.stride()
-        parts, sides = [self.parts] * 2, [self.rows, self.columns]
-        within, between = pixel[: len(taps)] + pixel, [self.parts * stride for stride in pixel]
+    def _windows(self, framed: Tensor) -> Tensor:
+        """View it as what each weight meets: (sessions, channels, kernel..., pixels...)."""
+        image, channel, *pixel = framed.stride()
         return framed.as_strided(
-            [*framed.shape[:2], *taps, *parts, *sides, self.width],
-            [image, channel, *within, *between, sample],
-            framed.storage_offset() + row * pixel[0] + column * pixel[1],
+            self.patches.shape, (image, channel, *pixel[:2], *pixel), framed.storage_offset()
         )
 
     def forward(self, value: Tensor) -> Tensor:
@@ -192,53 +188,51 @@ class ConvolutionPass(Pass):
         if not value.is_contiguous() or any(self.layer.padding):
             self._inside(self.framed).copy_(value)
             source = self.framed
-        self.patches.copy_(self._windows(source, 0, 0, *self.layer.kernel))
-        torch.bmm(self.weight.value, self._flat_patches, out=self.products)
+        self.patches.copy_(self._windows(source))
+        torch.bmm(self.weight.value, _flat(self.patches, 4), out=_flat(self.products, 2))
         if self.layer.pooled:
-            self._pool()
+            left, right = self.products.unflatten(3, (-1, 2)).unbind(4)
+            torch.sub(right, left, out=self.first)
+            torch.maximum(left, right, out=self.lead)
+            top, bottom = self.lead.unflatten(2, (-1, 2)).unbind(3)
+            torch.sub(bottom, top, out=self.second)
+            torch.maximum(top, bottom, out=self.output)
         if self.bias is not None:
-            self.output += self.bias.value
-        return self.output.view(*self.output.shape[:2], self.rows, self.columns, self.width)
+            _flat(self.output, 2).add_(self.bias.value)
+        return self.output
 
-    @property
-    def _flat_patches(self) -> Tensor:
-        return self.patches.view(len(self.patches), self.weight.value.shape[2], -1)
-
-    def _pool(self) -> None:
-        upper = self.products.view(*self.products.shape[:2], 2, 2, -1)
-        left, right = upper.unbind(3)
-        torch.sub(right, left, out=self.first)
-        torch.maximum(left, right, out=self.lead)
-        top, bottom = self.lead.unbind(2)
-        torch.sub(bottom, top, out=self.second)
-        torch.maximum(top, bottom, out=self.output)
+    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
+        """Undo the pooling, update, and add the patches' gradients up."""
+        gradient = gradient.reshape(self.output.shape).contiguous()
+        if self.bias is not None:
+            update.add(self.bias, _flat(gradient, 2).sum(-1, keepdim=True))
+        if self.layer.pooled:
+            gradient = self._unpool(gradient)
+        weight = self.weight.value.clone() if wanted else None
+        update.add_product(self.weight, _flat(gradient, 2), _flat(self.patches, 4).mT)
+        if weight is None:
+            return None
+        torch.bmm(weight.mT, _flat(gradient, 2), out=_flat(self.patches, 4))
+        windows = self._windows(self.returned.zero_())
+        for row in range(self.layer.kernel[0]):
+            for column in range(self.layer.kernel[1]):
+                windows[:, :, row, column].add_(self.patches[:, :, row, column])
+        return self._inside(self.returned)
 
     def _unpool(self, gradient: Tensor) -> Tensor:
-        top, bottom = self.lead.unbind(2)
+        top, bottom = self.lead.unflatten(2, (-1, 2)).unbind(3)
         _where_positive(gradient, self.second, 0, grad_input=bottom)
         torch.sub(gradient, bottom, out=top)
-        left, right = self.products.view(*self.products.shape[:2], 2, 2, -1).unbind(3)
+        left, right = self.products.unflatten(3, (-1, 2)).unbind(4)
         _where_positive(self.lead, self.first, 0, grad_input=right)
         torch.sub(self.lead, right, out=left)
         return self.products
 
-    def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
-        """Undo the pooling, update, and add the patches' gradients up."""
-        gradient = gradient.reshape(self.output.shape)
-        if self.bias is not None:
-            update.add(self.bias, gradient.sum(-1, keepdim=True))
-        if self.layer.pooled:
-            gradient = self._unpool(gradient)
-        weight = self.weight.value.clone() if wanted else None
-        update.add_product(self.weight, gradient, self._flat_patches.mT)
-        if weight is None:
-            return None
-        torch.bmm(weight.mT, gradient, out=self._flat_patches)
-        self.returned.zero_()
-        for row in range(self.layer.kernel[0]):
-            for column in range(self.layer.kernel[1]):
-                self._windows(self.returned, row, column).add_(self.patches[:, :, row, column])
-        return self._inside(self.returned)
+
+def _flat(value: Tensor, last: int) -> Tensor:
+    """View (sessions, ...) as matrices: axes 1 to `last` - 1, and those from `last` on."""
+    rows = math.prod(value.shape[1:last])
+    return value.view(len(value), rows, -1)
 
 
 def start_pass(layer: Layer, parameters: Sequence[Parameter | None], width: int) -> Pass:
