@@ -19,6 +19,7 @@ from mafl_opt.cli.arguments import (
 )
 from mafl_opt.cli.progress import show_progress
 from mafl_opt.cli.world_options import make_uncertainty, world_options
+from mafl_opt.core.errors import InputError
 
 __all__ = ["backends", "check", "replay", "solve"]
 
@@ -106,6 +107,14 @@ def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> No
 @click.option("--data", metavar="DIR",
               help="Folder of image files, MNIST say; without it, embedded data.")  # fmt: skip
 @world_options
+@click.option(
+    "--warm",
+    multiple=True,
+    metavar="TASK=STEPS",
+    help="Train a task's first model for so many steps beforehand; may be repeated.",
+)
+@click.option("--real-time", type=float, callback=finite, metavar="SCALE",
+              help="Run in real time, SCALE real seconds a virtual one.")  # fmt: skip
 @click.option("--checkpoint", metavar="FILE", help="Keep the replay's state in this .npz file.")
 @click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same replay.")
 @seed_option
@@ -115,8 +124,8 @@ def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> No
 @click.pass_context
 def replay(
     context: click.Context, /, scenario: str, plan: str, data: str | None, late: str,
-    checkpoint: str | None, resume: str | None, seed: int | None, out: str, as_json: bool,
-    quiet: bool, **numbers: float | None,
+    warm: tuple[str, ...], real_time: float | None, checkpoint: str | None, resume: str | None,
+    seed: int | None, out: str, as_json: bool, quiet: bool, **numbers: float | None,
 ) -> None:  # fmt: skip
     """Train the models of SCENARIO exactly as PLAN says and record what they reach.
 
@@ -134,12 +143,17 @@ def replay(
         click.echo(f"mafl-opt: {plan} fails the check: {report.violations[0]}", err=True)
         context.exit(FAILED)
     # After the check: torch takes a second or two to import.
+    from mafl_opt.validation.engine.real_time import RealTime
+    from mafl_opt.validation.replay import ReplayOptions
     from mafl_opt.validation.replay import replay as replay_plan
 
+    options = ReplayOptions(warm_steps=dict(_warm_steps(word) for word in warm))
+    clock = None if real_time is None else RealTime(scale=real_time)
     with show_progress("replay", silent=quiet or as_json) as progress:
         result = replay_plan(
             loaded, chosen, data=data, seed=seed or 0, progress=progress, checkpoint=checkpoint,
-            resume=resume, uncertainty=make_uncertainty(late, **numbers),
+            resume=resume, uncertainty=make_uncertainty(late, **numbers), options=options,
+            clock=clock,
         )  # fmt: skip
     result.save(path)
     if as_json:
@@ -147,6 +161,13 @@ def replay(
     else:
         click.echo(describe_replay(result))
         click.echo(f"wrote {path}")
+
+
+def _warm_steps(word: str) -> tuple[str, int]:
+    name, separator, steps = word.rpartition("=")
+    if not separator or not steps.isdecimal():
+        raise InputError("--warm", "TASK=STEPS", word)
+    return name, int(steps)
 
 
 @click.command()

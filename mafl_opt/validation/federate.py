@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.validation.checkpoint import load_checkpoint, save_checkpoint
+from mafl_opt.validation.checkpoint import load_checkpoint
 from mafl_opt.validation.data import DataSet
 from mafl_opt.validation.delays import Delays
 from mafl_opt.validation.embedded import load_embedded
@@ -39,10 +36,9 @@ from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask
 from mafl_opt.validation.trainer import LocalTraining, Trainer
 from mafl_opt.validation.training import evaluate_model
+from mafl_opt.validation.watch import Progress, Watch, identify_run
 
 __all__ = ["FederationOptions", "federate"]
-
-Progress = Callable[[str, "float | None"], None]
 
 _CLASSES = (
     FederationState, Failure, InFlight, Job, LostSession, RoundRecord, Snapshot, Upload, Work,
@@ -184,48 +180,28 @@ def federate(
             tasks=(task,), batched=options.batched, training=training, concurrent=clock is not None
         )
         settings = _settings(system, task, samples, rounds, sessions, options)
-        identity = _identity(settings, seed, first)
+        identity = identify_run([plain_values(settings), seed], [replace(task, parameters=first)])
         resumed = None
         if resume is not None:
             resumed = load_checkpoint(
                 resume, _CLASSES, identity, shapes=[tuple(first.shape)], like=first
             )
-        watch = _Watch(server, checkpoint, checkpoint_every, identity, progress)
+        watch = Watch[FederationState](
+            count=lambda state: state.version,
+            describe=lambda state: (
+                f"round {state.version}, {state.merged} uploads",
+                min(max(state.version / server.rounds, state.merged / server.sessions), 1.0),
+            ),
+            progress=progress,
+            checkpoint=checkpoint,
+            every=checkpoint_every,
+            identity=identity,
+        )
         if clock is None:
             state = run_virtual(server, trainer, resume=resumed, watch=watch)
         else:
             state = run_real(server, trainer, clock)
         return _history(server, task, state, seed, settings)
-
-
-class _Watch:
-    """Looks on at a run: reports progress and writes checkpoints."""
-
-    def __init__(
-        self,
-        server: Federation,
-        checkpoint: str | PathLike[str] | None,
-        every: int,
-        identity: str,
-        progress: Progress | None,
-    ) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise InputError("checkpoint_every", "an integer >= 1", every)
-        self.server, self.checkpoint, self.every = server, checkpoint, every
-        self.identity, self.progress, self.version = identity, progress, 0
-
-    def __call__(
-        self, state: FederationState, snapshot: Callable[[], Snapshot[FederationState]]
-    ) -> None:
-        if state.version == self.version:
-            return
-        self.version = state.version
-        if self.checkpoint is not None and self.version % self.every == 0:
-            save_checkpoint(self.checkpoint, snapshot(), self.identity)
-        if self.progress is not None:
-            server = self.server
-            done = max(state.version / server.rounds, state.merged / server.sessions)
-            self.progress(f"round {state.version}, {state.merged} uploads", min(done, 1.0))
 
 
 def _load(data: DataSet | Dataset[Any] | str | PathLike[str]) -> DataSet:
@@ -279,14 +255,6 @@ def _settings(
         "sessions": sessions,
         "options": asdict(options),
     }
-
-
-def _identity(settings: Mapping[str, Any], seed: int, first: torch.Tensor) -> str:
-    """Digest of what a run depends on; the first model stands for data and network."""
-    text = json.dumps([plain_values(dict(settings)), seed], sort_keys=True)
-    digest = hashlib.sha256(text.encode())
-    digest.update(first.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _history(

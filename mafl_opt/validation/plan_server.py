@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -17,77 +17,14 @@ from torch import Tensor
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.engine.jobs import Delivery, Failure, Job, Turn, Work
+from mafl_opt.validation.plan_state import Arrival, PlanState, TaskState, with_task
 from mafl_opt.validation.record import AggregationRecord, LostSession, SessionRecord
 from mafl_opt.validation.systems.base import Upload
 from mafl_opt.validation.systems.mafl import merge_weights, merge_with
 from mafl_opt.validation.trained_task import SESSION
 from mafl_opt.validation.uncertainty import Course, Weather
 
-__all__ = ["Arrival", "PlanServer", "PlanState", "TaskState"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TaskState:
-    """One task between two events.
-
-    Attributes
-    ----------
-    parameters : (parameters,)
-        The global model now, w^(g).
-    score : (loss, accuracy) or None
-        Of the model now; ``None`` until it is tested.
-    energy_j, progress : float
-        Sums over the sessions that ended by now.
-    """
-
-    parameters: Tensor
-    score: tuple[float, float] | None = None
-    energy_j: float = 0.0
-    progress: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Arrival:
-    """A local model that waits for the next instant; `session` is its place in the plan."""
-
-    session: int
-    receive: int
-    start: Tensor
-    result: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlanState:
-    """All that a replay knows between two events.
-
-    Attributes
-    ----------
-    slot : int
-        Instants done, g.
-    tasks : tuple of TaskState
-    inbox : tuple of Arrival
-    flying : tuple of (int, int)
-        Sessions in the devices' hands, with the instants at which they were taken up.
-    waiting : tuple of int
-        Sessions whose device is still at work on another one.
-    late : int
-        Deadlines missed so far.
-    spent_j : (devices,)
-        Energy of each device's sessions that ended by now.
-    records, sessions, lost
-        As in `Replay`.
-    """
-
-    slot: int = 0
-    tasks: tuple[TaskState, ...]
-    inbox: tuple[Arrival, ...] = ()
-    flying: tuple[tuple[int, int], ...] = ()
-    waiting: tuple[int, ...] = ()
-    late: int = 0
-    spent_j: tuple[float, ...]
-    records: tuple[AggregationRecord, ...] = ()
-    sessions: tuple[SessionRecord, ...] = ()
-    lost: tuple[LostSession, ...] = ()
+__all__ = ["PlanServer"]
 
 
 class PlanServer:
@@ -225,7 +162,7 @@ class PlanServer:
             progress += 0.5 * weight * eta * local_steps
             records.append(self._session_record(arrival, slot, weight))
         task = replace(task, parameters=merged, score=None, progress=progress)
-        state = _with_task(state, j, task)
+        state = with_task(state, j, task)
         return replace(state, sessions=(*state.sessions, *records))
 
     def _session_record(self, arrival: Arrival, slot: int, weight: float) -> SessionRecord:
@@ -295,7 +232,7 @@ class PlanServer:
         spent = list(state.spent_j)
         spent[device] += energy
         task = replace(state.tasks[j], energy_j=state.tasks[j].energy_j + energy)
-        return replace(_with_task(state, j, task), spent_j=tuple(spent))
+        return replace(with_task(state, j, task), spent_j=tuple(spent))
 
     def _lose(
         self, state: PlanState, k: int, receive: int, time_s: float, failure: Failure
@@ -330,7 +267,7 @@ class PlanServer:
             task = state.tasks[j]
             if tested and task.score is None:
                 task = replace(task, score=self.score(j, task.parameters))
-                state = _with_task(state, j, task)
+                state = with_task(state, j, task)
             loss, accuracy = task.score if tested and task.score is not None else (None, None)
             staleness = used.get(j, [])
             record = AggregationRecord(
@@ -349,7 +286,3 @@ class PlanServer:
             if self.observe is not None:
                 self.observe(slot, j, task.parameters)
         return state
-
-
-def _with_task(state: PlanState, j: int, task: TaskState) -> PlanState:
-    return replace(state, tasks=(*state.tasks[:j], task, *state.tasks[j + 1 :]))

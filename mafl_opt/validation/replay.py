@@ -17,14 +17,15 @@ from torch import Tensor
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.validation.checkpoint import load_checkpoint, save_checkpoint
+from mafl_opt.validation.checkpoint import load_checkpoint
 from mafl_opt.validation.data import DataSet
 from mafl_opt.validation.engine.jobs import Failure, Job, Work
 from mafl_opt.validation.engine.real_time import RealTime, run_real
 from mafl_opt.validation.engine.virtual_time import InFlight, Snapshot, run_virtual
 from mafl_opt.validation.executable import require_executable
 from mafl_opt.validation.metering import require_agreement
-from mafl_opt.validation.plan_server import Arrival, PlanServer, PlanState, TaskState
+from mafl_opt.validation.plan_server import PlanServer
+from mafl_opt.validation.plan_state import Arrival, PlanState, TaskState
 from mafl_opt.validation.record import (
     AggregationRecord,
     LostSession,
@@ -41,10 +42,9 @@ from mafl_opt.validation.trained_task import TrainedTask
 from mafl_opt.validation.trainer import LocalTraining, Trainer
 from mafl_opt.validation.training import evaluate_model
 from mafl_opt.validation.uncertainty import ROUNDING, Uncertainty, draw_weather, planned_weather
+from mafl_opt.validation.watch import Progress, Watch, identify_run
 
 __all__ = ["Replay", "ReplayOptions", "replay", "strain_of"]
-
-Progress = Callable[[str, "float | None"], None]
 
 _CLASSES = (
     AggregationRecord, Arrival, Failure, InFlight, Job, LostSession, PlanState, SessionRecord,
@@ -151,44 +151,29 @@ def replay(
         if clock is not None:
             state = run_real(server, trainer, clock)
         else:
-            identity = _identity(scenario, sessions, options, uncertainty, seed, tasks)
+            world = None if uncertainty is None else asdict(uncertainty)
+            facts = [scenario.sha256, _digest(sessions), plain_values(asdict(options)), world, seed]
+            identity = identify_run(facts, tasks)
             resumed = None
             if resume is not None:
                 shapes = [tuple(task.parameters.shape) for task in tasks]
                 like = tasks[0].parameters
                 resumed = load_checkpoint(resume, _CLASSES, identity, shapes=shapes, like=like)
-            watch = _Watch(scenario.num_slots, checkpoint, identity, progress)
+            last = scenario.num_slots
+            watch = Watch[PlanState](
+                count=lambda state: state.slot,
+                describe=lambda state: (f"aggregation {state.slot} of {last}", state.slot / last),
+                progress=progress,
+                checkpoint=checkpoint,
+                every=1,
+                identity=identity,
+            )
+            if progress is not None:
+                progress(f"aggregation 0 of {last}", 0.0)
             state = run_virtual(server, trainer, resume=resumed, watch=watch)
     if uncertainty is None and all(session.reason != "late" for session in state.lost):
         require_agreement(scenario, sessions, state.sessions, state.spent_j)
     return _result(scenario, plan, sessions, tasks, task_data.notes, server, state, seed, options)
-
-
-class _Watch:
-    """Looks on at a replay: reports progress and writes checkpoints."""
-
-    def __init__(
-        self,
-        last: int,
-        checkpoint: str | PathLike[str] | None,
-        identity: str,
-        progress: Progress | None,
-    ) -> None:
-        self.last, self.checkpoint, self.identity = last, checkpoint, identity
-        self.progress, self.slot = progress, 0
-        self._report()
-
-    def __call__(self, state: PlanState, snapshot: Callable[[], Snapshot[PlanState]]) -> None:
-        if state.slot == self.slot:
-            return
-        self.slot = state.slot
-        if self.checkpoint is not None:
-            save_checkpoint(self.checkpoint, snapshot(), self.identity)
-        self._report()
-
-    def _report(self) -> None:
-        if self.progress is not None:
-            self.progress(f"aggregation {self.slot} of {self.last}", self.slot / self.last)
 
 
 def _prepare(
@@ -316,22 +301,3 @@ def _digest(sessions: Sessions) -> str:
     """SHA-256 of the sessions in their sorted order."""
     text = json.dumps(sessions.rows(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _identity(
-    scenario: Scenario,
-    sessions: Sessions,
-    options: ReplayOptions,
-    uncertainty: Uncertainty | None,
-    seed: int,
-    tasks: tuple[TrainedTask, ...],
-) -> str:
-    """Digest of what a replay depends on; first models and rows stand for data and networks."""
-    world = None if uncertainty is None else asdict(uncertainty)
-    facts = [scenario.sha256, _digest(sessions), plain_values(asdict(options)), world, seed]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for task in tasks:
-        digest.update(task.parameters.cpu().numpy().tobytes())
-        for rows in task.rows:
-            digest.update(rows.cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,10 +23,9 @@ from mafl_opt.validation.record import Strain, plain_values
 from mafl_opt.validation.replay import strain_of
 from mafl_opt.validation.settings import require_seed
 from mafl_opt.validation.uncertainty import Uncertainty, draw_weather
+from mafl_opt.validation.watch import Progress
 
 __all__ = ["StressReport", "stress"]
-
-Progress = Callable[[str, "float | None"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

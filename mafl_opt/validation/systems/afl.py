@@ -51,6 +51,9 @@ class Afl(System):
         in which case one that is busy, or drawn twice, works its sessions off in a row.
     staleness, staleness_a, staleness_b
         s(tau): ``constant``, ``polynomial``, ``hinge`` or ``inverse``.
+    learning_rate : float
+        gamma_0. The article has 0.001 and ten local epochs; with one epoch and a rate that falls by
+        the round, 0.003 gets further.
     schedule : {"dividing", "multiplying", "constant"}
         The article prints gamma_0 / sqrt(t + 1) * (1 + a tau) and says that delay reduces the step,
         so it divides here; ``multiplying`` is the formula as printed.
@@ -61,7 +64,7 @@ class Afl(System):
     name: ClassVar[str] = "afl"
     summary: ClassVar[str] = "rounds of J uploads, staleness-aware weights and learning rate, Adam"
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     optimizer: str = "adam"
     clients_per_round: int = 5
     concurrency: int = 10
