@@ -176,7 +176,7 @@ def _run_package(work, batched):
         sessions = [
             LocalSession(
                 start=now,
-                batches=tuple(batches),
+                batches=batches,
                 learning_rate=RATE,
             )
             for batches in torch.from_numpy(work.batches(number, work.chosen(number)))

@@ -24,8 +24,8 @@ class LocalSession:
     ----------
     start : (parameters,)
         The received model w; left as it is.
-    batches : one tensor (samples,) of row numbers a step
-        Rows of the task's training part; lengths may differ.
+    batches : (steps, samples), or one tensor (samples,) a step
+        Rows of the task's training part. As a matrix, many of them are handled faster.
     learning_rate, proximal : float
         eta and rho.
     optimizer : {"sgd", "adam"}
@@ -33,7 +33,7 @@ class LocalSession:
     """
 
     start: Tensor
-    batches: tuple[Tensor, ...]
+    batches: Tensor | tuple[Tensor, ...]
     learning_rate: float
     proximal: float = 0.0
     optimizer: str = "sgd"
@@ -41,7 +41,12 @@ class LocalSession:
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "adam"):
             raise InputError("session.optimizer", "sgd or adam", self.optimizer)
-        if any(batch.dim() != 1 or not len(batch) for batch in self.batches):
+        batches = self.batches
+        if isinstance(batches, Tensor):
+            sound = batches.dim() == 2 and (batches.shape[1] > 0 or not batches.shape[0])
+        else:
+            sound = all(batch.dim() == 1 and batch.numel() for batch in batches)
+        if not sound:
             raise InputError("session.batches", "at least one row number a step", "a step without")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tolerances
@@ -322,12 +324,22 @@ def test_evaluation_takes_the_mean_over_all_samples(name, samples):
     assert accuracy == float((logits.argmax(1) == labels).double().mean())
 
 
+def test_mini_batches_may_come_as_a_matrix():
+    model, data = MODELS["relu"](), data_of()
+    several = sessions_of(model, [((4, 4, 4), 0.1, 0.0, "sgd"), ((6, 6), 0.1, 0.3, "adam")])
+    wholes = [replace(session, batches=torch.stack(session.batches)) for session in several]
+    for batched in (True, False):
+        found = train_sessions(model, *data, wholes, batched=batched)
+        assert all(map(torch.equal, found, train_sessions(model, *data, several, batched=batched)))
+
+
 def test_session_of_unknown_optimizer_or_empty_mini_batch_is_refused():
     start = torch.zeros(3)
     with pytest.raises(InputError, match=r"session\.optimizer.*sgd or adam"):
         LocalSession(start=start, batches=(), learning_rate=0.1, optimizer="rprop")
-    with pytest.raises(InputError, match=r"session\.batches.*at least one row"):
-        LocalSession(start=start, batches=(torch.arange(0),), learning_rate=0.1)
+    for batches in ((torch.arange(2), torch.arange(0)), torch.zeros(2, 0), torch.arange(3)):
+        with pytest.raises(InputError, match=r"session\.batches.*at least one row"):
+            LocalSession(start=start, batches=batches, learning_rate=0.1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

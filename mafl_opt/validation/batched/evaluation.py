@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mafl_opt.validation.batched.network import Stacked, find_layers
+from mafl_opt.validation.batched.network import Stacked, find_layers, sample_floats
 from mafl_opt.validation.models import Model
 
 __all__ = ["evaluate_together"]
 
-#: Samples at once: with kernels of our own as many as the cache holds, otherwise more.
-_STACKED_CHUNK, _CHUNK = 64, 256
+#: Samples at once, at most; with kernels of our own as many as hold so many numbers.
+_CHUNK, _FLOATS = 512, 2**20
 
 
 def evaluate_together(
@@ -44,7 +44,7 @@ def _logits(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits (samples, classes) with labels (samples,), a chunk at a time."""
     layers = find_layers(model.module, tuple(inputs.shape[1:]))
-    size = _CHUNK if layers is None else _STACKED_CHUNK
+    size = _CHUNK if layers is None else max(1, min(_CHUNK, _FLOATS // sample_floats(layers)))
     network, width = None, 0
     for first in range(0, len(labels), size):
         chunk, truth = inputs[first : first + size], labels[first : first + size]

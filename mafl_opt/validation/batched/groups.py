@@ -60,7 +60,7 @@ class Group:
 
 
 def form_groups(
-    batches: Sequence[Sequence[Tensor]], limits: Limits, dtype: torch.dtype
+    batches: Sequence[Tensor | Sequence[Tensor]], limits: Limits, dtype: torch.dtype
 ) -> Iterator[Group]:
     """Put sessions of at least one step into groups.
 
@@ -69,10 +69,11 @@ def form_groups(
 
     Parameters
     ----------
-    batches : sequence of sequences of (samples,) int64
+    batches : one (steps, samples), or sequence of (samples,), a session
         Row numbers of every step of every session.
     """
-    width = [max(map(len, steps)) for steps in batches]
+    sizes = [_sizes(steps) for steps in batches]
+    width = list(map(max, sizes))
     members: list[int] = []
     longest = total = 0
     for k in sorted(range(len(batches)), key=lambda k: (width[k], len(batches[k]))):
@@ -82,34 +83,44 @@ def form_groups(
             widened = (width[k] - width[members[-1]]) * total
             spared = min(longest, steps) * limits.step_samples
             if widened > spared or (len(members) + 1) * room > limits.floats:
-                yield _lay_out(members, batches, dtype)
+                yield _lay_out(members, batches, sizes, dtype)
                 members, longest, total = [], 0, 0
         members.append(k)
         longest, total = max(longest, steps), total + steps
     if members:
-        yield _lay_out(members, batches, dtype)
+        yield _lay_out(members, batches, sizes, dtype)
+
+
+def _sizes(batches: Tensor | Sequence[Tensor]) -> list[int]:
+    if isinstance(batches, Tensor):
+        return [batches.shape[1]] * batches.shape[0]
+    return [batch.numel() for batch in batches]
 
 
 def _lay_out(
-    members: Sequence[int], batches: Sequence[Sequence[Tensor]], dtype: torch.dtype
+    members: Sequence[int],
+    batches: Sequence[Tensor | Sequence[Tensor]],
+    sizes: Sequence[Sequence[int]],
+    dtype: torch.dtype,
 ) -> Group:
-    members = sorted(members, key=lambda k: -len(batches[k]))
-    steps = [len(batches[k]) for k in members]
-    flat = [batch for k in members for batch in batches[k]]
-    sizes = torch.tensor([len(batch) for batch in flat])
-    width = int(sizes.max())
-    entries = torch.cat(flat)
-    place = torch.arange(width)
+    members = sorted(members, key=lambda k: -len(sizes[k]))
+    steps = [len(sizes[k]) for k in members]
+    parts: list[Tensor] = []
+    for k in members:
+        whole = batches[k]
+        parts += (whole.flatten(),) if isinstance(whole, Tensor) else whole
+    entries = torch.cat(parts)
+    size = torch.tensor([size for k in members for size in sizes[k]])
+    place = torch.arange(int(size.max()))
     # Sample p of a mini-batch of n is its sample p mod n: itself, or what fills up.
-    source = (sizes.cumsum(0) - sizes)[:, None] + place % sizes[:, None]
-    filled = (place < sizes[:, None]).to(dtype) / sizes[:, None]
+    source = (size.cumsum(0) - size)[:, None] + place % size[:, None]
+    weights = (place < size[:, None]).to(dtype) / size[:, None]
     # Steps that a shorter session does not do point anywhere; they are never looked at.
     first = torch.tensor(steps).cumsum(0) - torch.tensor(steps)
-    index = (first + torch.arange(max(steps))[:, None]).clamp_(max=len(flat) - 1)
-    place_of = index.to(entries.device)
+    index = (first + torch.arange(steps[0])[:, None]).clamp_(max=len(size) - 1)
     return Group(
         members=tuple(members),
         steps=tuple(steps),
-        rows=entries[source.to(entries.device)][place_of],
-        weights=filled.to(entries.device)[place_of],
+        rows=entries[source[index].to(entries.device)],
+        weights=weights[index].to(entries.device),
     )

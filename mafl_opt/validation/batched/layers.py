@@ -191,10 +191,10 @@ class ConvolutionPass(Pass):
         self.patches.copy_(self._windows(source))
         torch.bmm(self.weight.value, _flat(self.patches, 4), out=_flat(self.products, 2))
         if self.layer.pooled:
-            left, right = self.products.unflatten(3, (-1, 2)).unbind(4)
+            left, right = _neighbours(self.products, 3)
             torch.sub(right, left, out=self.first)
             torch.maximum(left, right, out=self.lead)
-            top, bottom = self.lead.unflatten(2, (-1, 2)).unbind(3)
+            top, bottom = _neighbours(self.lead, 2)
             torch.sub(bottom, top, out=self.second)
             torch.maximum(top, bottom, out=self.output)
         if self.bias is not None:
@@ -220,13 +220,20 @@ class ConvolutionPass(Pass):
         return self._inside(self.returned)
 
     def _unpool(self, gradient: Tensor) -> Tensor:
-        top, bottom = self.lead.unflatten(2, (-1, 2)).unbind(3)
+        top, bottom = _neighbours(self.lead, 2)
         _where_positive(gradient, self.second, 0, grad_input=bottom)
         torch.sub(gradient, bottom, out=top)
-        left, right = self.products.unflatten(3, (-1, 2)).unbind(4)
+        left, right = _neighbours(self.products, 3)
         _where_positive(self.lead, self.first, 0, grad_input=right)
         torch.sub(self.lead, right, out=left)
         return self.products
+
+
+def _neighbours(value: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """View the even and the odd entries along an axis."""
+    shape = value.shape
+    pairs = value.view(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :])
+    return pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
 
 
 def _flat(value: Tensor, last: int) -> Tensor:

@@ -112,11 +112,10 @@ def _train_group(
         gathered = inputs.new_empty((group.rows[0].numel(), *inputs.shape[1:]))
         count = len(sessions)
         for step in range(group.steps[0]):
-            active = sum(steps > step for steps in group.steps)
-            if active < count:
-                network.narrow(active)
-                update.narrow(active)
-                count = active
+            if group.steps[count - 1] <= step:
+                count = sum(steps > step for steps in group.steps)
+                network.narrow(count)
+                update.narrow(count)
             rows = group.rows[step, :count]
             taken = gathered[: rows.numel()]
             torch.index_select(inputs, 0, rows.flatten(), out=taken)
