@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from mafl_opt.cli.arguments import (
     seed_option,
 )
 from mafl_opt.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from mafl_opt.core.scenario import Scenario
 
 __all__ = ["bound_report", "calibrate"]
 
@@ -40,6 +43,8 @@ _DATA_OPTIONS = (
                  show_default=True, help="How devices' data change over the slots."),
     click.option("--drift-period", type=click.IntRange(min=1), default=4, show_default=True,
                  metavar="N", help="Slots between two changes on a device."),
+    click.option("--warm-steps", type=click.IntRange(min=1), metavar="N",
+                 help="Train every model N steps before the plan begins: a warm start."),
 )  # fmt: skip
 #: How thoroughly to measure.
 _EFFORT_OPTIONS = (
@@ -61,11 +66,12 @@ def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
     return add
 
 
-def _schemes(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return partition, drift and model as the flags say, and take them out of the flags."""
+def _schemes(scenario: Scenario, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return partition, drift, model and start as the flags say; take them out of the flags."""
     from mafl_opt.validation.holdings import DriftScheme
     from mafl_opt.validation.partition import PartitionScheme
 
+    steps = flags.pop("warm_steps")
     return {
         "partition": PartitionScheme(
             kind=flags.pop("partition"),
@@ -74,6 +80,7 @@ def _schemes(flags: dict[str, Any]) -> dict[str, Any]:
         ),
         "drift": DriftScheme(kind=flags.pop("drift"), period=flags.pop("drift_period")),
         "model": flags.pop("model"),
+        "warm_steps": {} if steps is None else dict.fromkeys(scenario.tasks.name, steps),
     }
 
 
@@ -105,7 +112,7 @@ def calibrate(
     from mafl_opt.validation.calibration.calibrate import CalibrationOptions
     from mafl_opt.validation.calibration.calibrate import calibrate as measure
 
-    schemes = _schemes(flags)
+    schemes = _schemes(loaded, flags)
     options = CalibrationOptions(operations_per_cycle=operations_per_cycle, **schemes, **flags)
     with show_progress("calibrate", silent=quiet or as_json) as progress:
         result = measure(loaded, data=data, seed=seed or 0, options=options, progress=progress)
@@ -144,7 +151,7 @@ def bound_report(
     from mafl_opt.validation.record import ReplayOptions
 
     # Only the first and the last models need testing.
-    options = ReplayOptions(evaluate_every=loaded.num_slots, **_schemes(flags))
+    options = ReplayOptions(evaluate_every=loaded.num_slots, **_schemes(loaded, flags))
     with show_progress("bound-report", silent=quiet or as_json) as progress:
         result = reports.bound_report(
             loaded, plans=plans, data=data, seed=seed or 0, options=options, out=out,

@@ -174,6 +174,6 @@ class TrainedTask:
 
 def as_model(dataset: DataSet, model: str | nn.Module | Model) -> Model:
     """Return the model of a kind, of a module, or the model itself."""
-    if isinstance(model, Model):
-        return model
-    return build_model(dataset, model) if isinstance(model, str) else wrap_module(model)
+    if isinstance(model, str):
+        return build_model(dataset, model)
+    return wrap_module(model) if isinstance(model, nn.Module) else model

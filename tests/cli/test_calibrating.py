@@ -61,6 +61,16 @@ def test_calibrate_writes_sizes_for_a_processor(tmp_path):
     assert found.pairs.cycles_per_sample[0].tolist() == [2 * 4 * 13 * 3, 2 * 4 * 4 * 3]
 
 
+def test_calibrate_from_a_warm_start_finds_a_smaller_gap(tmp_path):
+    path, _ = small(tmp_path)
+    gaps = []
+    for words in ((), ("--warm-steps", 200)):
+        out = tmp_path / "out.json"
+        assert run("calibrate", path, "--out", out, *words, *QUICK).exit_code == 0
+        gaps.append(Scenario.load(out).tasks.initial_gap)
+    assert (gaps[1] < 0.7 * gaps[0]).all()
+
+
 def test_calibrate_refuses_to_overwrite_its_input_and_bad_options(tmp_path):
     path, _ = small(tmp_path)
     assert run("calibrate", path, "--out", path, *QUICK).exit_code == 2

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 import torch
 from calibration_cases import Moved, Quadratic, known_hessian, known_points
-from replay_inputs import replay_scenario, stream
+from replay_inputs import plan_of, replay_scenario, stream
 from scipy.optimize import minimize
 from tolerances import CALIBRATED, SAME_TRAINING
 
 import mafl_opt as mo
 from mafl_opt.core.errors import InputError
+from mafl_opt.validation.bound_trace import trace_bound
 from mafl_opt.validation.calibration.calibrate import CalibrationOptions, calibrate
 from mafl_opt.validation.calibration.estimates import largest_of_runs
 from mafl_opt.validation.holdings import DriftScheme, draw_holdings
 from mafl_opt.validation.partition import PartitionScheme
+from mafl_opt.validation.record import ReplayOptions
+from mafl_opt.validation.replay import replay
 
 SIZES = (30, 0, 22, 41)
 HESSIAN = known_hessian()
@@ -209,9 +212,38 @@ def test_calibration_takes_any_module_and_writes_its_costs():
         calibrated(operations_per_cycle=1.0)
 
 
+def test_calibration_starts_where_a_replay_with_the_same_seed_starts():
+    chosen = {"dtype": "float64", "model": "logistic", "warm_steps": {"points": 30}}
+    base, plan = scenario(), plan_of((0, 0, 0, 1, 4, 2))
+    found = calibrate(
+        base, data={"points": POINTS}, seed=4, options=CalibrationOptions(**chosen, runs=2)
+    ).tasks[0]
+    (trace,) = trace_bound(
+        base, plan, data={"points": POINTS}, seed=4, options=ReplayOptions(**chosen)
+    )
+    seen = []
+
+    def observe(slot, task):
+        if slot == 0:
+            inputs, labels = (part[torch.cat(task.rows)] for part in task.train)
+            seen.append(float(task.model.loss(task.parameters, inputs, labels)))
+
+    replay(
+        base, plan, data={"points": POINTS}, seed=4, options=ReplayOptions(**chosen),
+        observe=observe,
+    )  # fmt: skip
+    # No cross-entropy is below 0, so the upper end of the gap is the loss at the start itself.
+    assert found.initial_gap.high == pytest.approx(seen[0], rel=SAME_TRAINING)
+    assert trace.squares[0] <= found.gradient_bound.value**2
+
+
 def test_calibration_refuses_what_it_cannot_measure():
-    with pytest.raises(InputError, match="names of tasks: points"):
+    with pytest.raises(InputError, match="models: expected one of points"):
         calibrate(scenario(), models={"dots": Quadratic(HESSIAN, START)})
+    with pytest.raises(InputError, match=r"options\.warm_steps: expected one of points"):
+        calibrated(warm_steps={"dots": 3})
+    with pytest.raises(InputError, match="only networks with warm_steps"):
+        calibrated(warm_steps={"points": 3})
     with pytest.raises(InputError, match="a run that stays finite"):
         calibrated(base=scenario(learning_rate=[1e300], server_rate=[1e-301]))
     for entries in ({"runs": 1}, {"confidence": 1.0}, {"dtype": "float16"}, {"samples": 1},

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,12 +27,11 @@ from mafl_opt.validation.calibration.losses import Objective, TaskLosses
 from mafl_opt.validation.calibration.measure import measure_gap, measure_run
 from mafl_opt.validation.calibration.probe import probe_run
 from mafl_opt.validation.data import DataSet
-from mafl_opt.validation.holdings import draw_holdings
 from mafl_opt.validation.model_cost import with_model_costs
 from mafl_opt.validation.models import Model, build_model, wrap_module
 from mafl_opt.validation.sources import DataSource, load_task_data
 from mafl_opt.validation.torch_state import isolated_torch
-from mafl_opt.validation.trained_task import INITIAL_MODEL, PARTITION, random_stream
+from mafl_opt.validation.trained_task import TrainedTask, random_stream
 
 __all__ = ["Calibration", "CalibrationOptions", "calibrate"]
 
@@ -131,9 +130,10 @@ def calibrate(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError("seed", "an integer >= 0", seed)
     given = dict(models or {})
-    for name in given:
-        if name not in scenario.tasks.name:
-            raise InputError("models", "names of tasks: " + ", ".join(scenario.tasks.name), name)
+    for path, entries in {"models": given, "options.warm_steps": options.warm_steps}.items():
+        for name in entries:
+            if name not in scenario.tasks.name:
+                raise InputError(path, "one of " + ", ".join(scenario.tasks.name), name)
     task_data = load_task_data(scenario, data)
     tasks, objectives = [], []
     with isolated_torch():
@@ -148,7 +148,7 @@ def calibrate(
             tasks.append(_calibrate_task(scenario, j, dataset, objective, seed, options, report))
     calibrated, notes = _with_figures(scenario, tasks, upper=options.upper)
     if options.operations_per_cycle is not None:
-        networks = [_as_model(objective) for objective in objectives]
+        networks = [_require_model(found, "operations_per_cycle") for found in objectives]
         rate = options.operations_per_cycle
         calibrated = with_model_costs(calibrated, networks, task_data.sets, rate)
     return Calibration(
@@ -169,9 +169,9 @@ def _objective(
     return wrap_module(given) if isinstance(given, nn.Module) else given
 
 
-def _as_model(objective: Objective) -> Model:
+def _require_model(objective: Objective, option: str) -> Model:
     if not isinstance(objective, Model):
-        expected = "only networks with operations_per_cycle"
+        expected = f"only networks with {option}"
         raise InputError("models", expected, type(objective).__name__)
     return objective
 
@@ -185,29 +185,28 @@ def _calibrate_task(
     options: CalibrationOptions,
     report: Callable[[float], None],
 ) -> TaskCalibration:
-    dtype = getattr(torch, options.dtype)
-    holdings = draw_holdings(
-        dataset.train_labels,
-        scenario.pairs.samples[:, j],
-        scenario.num_slots,
-        partition=options.partition,
-        drift=options.drift,
-        generator=random_stream(seed, PARTITION, j),
-    )
+    name = scenario.tasks.name[j]
+    task = TrainedTask.prepare(
+        index=j, name=name, dataset=dataset,
+        # Only its parts that an Objective has are used.
+        model=cast(Model, objective),
+        sizes=scenario.pairs.samples[:, j], num_slots=scenario.num_slots,
+        partition=options.partition, drift=options.drift, seed=seed, device="cpu",
+        dtype=options.dtype,
+    )  # fmt: skip
     losses = TaskLosses(
-        objective=objective,
-        inputs=torch.tensor(dataset.train_inputs, dtype=dtype),
-        labels=torch.tensor(dataset.train_labels),
-        holdings=holdings,
+        objective=objective, inputs=task.train[0], labels=task.train[1], holdings=task.holdings
     )
-    first = objective.initial_parameters(random_stream(seed, INITIAL_MODEL, j))
-    start = torch.tensor(first, dtype=dtype)
+    start = task.parameters
+    if name in options.warm_steps:
+        _require_model(objective, "warm_steps")
+        eta = float(scenario.tasks.learning_rate[j])
+        start = task.warm_start(options.warm_steps[name], eta, seed)
     runs, figures = [], []
     for k in range(options.runs):
         generator = random_stream(seed, _PROBES, j, k)
         runs.append(probe_run(scenario, j, losses, start, generator, eager=k == 0))
         if not bool(torch.isfinite(runs[-1].models[-1]).all()):
-            name = scenario.tasks.name[j]
             hint = "a smaller learning_rate, server_rate or step_cap"
             raise InputError(f"task {name}", "a run that stays finite", "a diverged one", hint)
         figures.append(measure_run(losses, runs[-1], options, generator))
@@ -219,7 +218,7 @@ def _calibrate_task(
         return largest_of_runs([getattr(f, name) for f in figures], options.confidence)
 
     return TaskCalibration(
-        name=scenario.tasks.name[j],
+        name=name,
         parameters=objective.num_parameters,
         samples=int(losses.sizes.sum()),
         smoothness=over_runs("smoothness"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -38,6 +38,8 @@ class CalibrationOptions:
         How that changes over the slots.
     model : str
         Network of the tasks for which the caller gives none, see `build_model`.
+    warm_steps : dict
+        Task name to SGD steps on its whole training part before the plan begins, as for a replay.
     runs : int
         Probe runs a task, at least 2.
     points : int
@@ -63,6 +65,7 @@ class CalibrationOptions:
     partition: PartitionScheme = field(default_factory=PartitionScheme)
     drift: DriftScheme = field(default_factory=DriftScheme)
     model: str = "auto"
+    warm_steps: Mapping[str, int] = field(default_factory=dict)
     runs: int = 4
     points: int = 4
     samples: int = 128
