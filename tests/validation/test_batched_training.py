@@ -227,9 +227,26 @@ class Side(nn.Module):
         return self.output(inputs) + inputs[:, :CLASSES]
 
 
+class OneBias(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(CLASSES, 8)), nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs):
+        return torch.addmm(self.bias, inputs, self.weight.t())
+
+
+def test_looking_for_layers_changes_no_buffer():
+    module = nn.Sequential(nn.Linear(8, CLASSES), nn.BatchNorm1d(CLASSES))
+    before = [buffer.clone() for buffer in module.buffers()]
+    assert find_layers(module, (8,)) is None
+    assert all(map(torch.equal, module.buffers(), before))
+
+
 @pytest.mark.parametrize(
     ("module", "shape"),
     [
+        (OneBias(), (8,)),
         (Twice(), (8,)),
         (Unused(), (8,)),
         (Side(), (8,)),
@@ -237,6 +254,8 @@ class Side(nn.Module):
         (nn.Sequential(nn.LogSoftmax(1), nn.Linear(8, 3)), (8,)),
         (nn.Sequential(nn.Linear(8, 6), nn.LayerNorm(6), nn.Linear(6, 3)), (8,)),
         (nn.Sequential(nn.Linear(8, 6), nn.Softplus(), nn.Linear(6, 3)), (8,)),
+        (nn.Sequential(nn.ReLU(), nn.Linear(8, 3)), (8,)),
+        (nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Tanh(), nn.Linear(6, 3)), (8,)),
         (nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)), IMAGE),
         (nn.Sequential(nn.Conv2d(1, 2, 3, dilation=2), nn.Flatten(), nn.Linear(128, 3)), IMAGE),
         (nn.Sequential(nn.Conv2d(1, 2, 2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(),
@@ -250,6 +269,16 @@ class Side(nn.Module):
 )  # fmt: skip
 def test_modules_that_are_almost_chains_are_not_stacked(module, shape):
     assert find_layers(module, shape) is None
+
+
+def test_network_on_large_images_is_not_stacked():
+    def find(side):
+        module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.LazyLinear(3))
+        module(torch.zeros(1, 1, side, side))
+        return find_layers(module, (1, side, side))
+
+    assert find(32) is not None
+    assert find(300) is None
 
 
 def test_module_with_dropout_trains_alone_and_says_nothing():

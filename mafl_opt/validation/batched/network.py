@@ -28,6 +28,11 @@ __all__ = [
 ]
 
 
+#: Numbers for one sample above which patches would take more memory than they are worth: images of
+#: some hundred pixels a side, where convolutions one session at a time are fast enough.
+_LARGEST_SAMPLE = 2**20
+
+
 class Network(Protocol):
     """Models of several sessions."""
 
@@ -51,7 +56,8 @@ class Network(Protocol):
 @lru_cache(maxsize=64)
 def find_layers(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Layer, ...] | None:
     """Layers of a module that can be stacked; ``None`` where it must be mapped."""
-    return read_layers(module, input_shape)
+    layers = read_layers(module, input_shape)
+    return None if layers is None or sample_floats(layers) > _LARGEST_SAMPLE else layers
 
 
 @lru_cache(maxsize=64)

@@ -114,9 +114,10 @@ def read_layers(module: nn.Module, input_shape: Sequence[int]) -> tuple[Layer, .
 
     values = {name: zeros(*p.shape) for name, p in module.named_parameters()}
     inputs = zeros(_RECORDED, *input_shape)
-    # A module may draw; the caller's random state is not ours to change.
+    # A module may draw or change its buffers; neither is ours to change.
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with torch.random.fork_rng(devices=[]), torch.no_grad(), _Recorder() as recorder:
-        logits = functional_call(module, values, (inputs,))
+        logits = functional_call(module, {**values, **buffers}, (inputs,))
     chain = _Chain(list(values.values()), inputs)
     for operation, arguments, result in recorder.operations:
         if not chain.add(operation, arguments, result):
@@ -186,7 +187,7 @@ class _Chain:
     def dense(self, name: str, arguments: tuple[Any, ...]) -> bool:
         weight = self._transposed.get(id(arguments[-1]))
         bias = self._blocks.get(id(arguments[0])) if name == "addmm" else None
-        if weight is None or (name == "addmm" and bias is None):
+        if weight is None or (name == "addmm" and (bias is None or bias.rows != weight[1].rows)):
             return False
         self.layers.append(Dense(weight=weight[1], bias=bias))
         return True
@@ -223,6 +224,9 @@ class _Chain:
         return True
 
     def function(self, name: str, arguments: tuple[Any, ...]) -> bool:
+        # Functions work in place: not on the inputs, nor on what another one has to remember.
+        if not self.layers or isinstance(self.layers[-1], Function):
+            return False
         self.layers.append(Function(name=name))
         return True
 
