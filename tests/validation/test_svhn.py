@@ -85,14 +85,16 @@ def test_svhn_header_that_promises_too_much_is_refused_before_reading(tmp_path):
         read_svhn(path)
     path = write(tmp_path / "test_32x32.mat", arrays(), packed=False)
     lie(path, shape, struct.pack("<4i", 2**10, 2**10, 3, COUNT))
-    with pytest.raises(InputError, match="62914560 bytes in X, as its header says"):
+    with pytest.raises(
+        InputError, match=r"expected 62914560 bytes \(1024 x 1024 x 3 x 20\), found '3840 bytes"
+    ):
         read_svhn(path)
 
 
 def test_svhn_array_that_lies_about_its_bytes_is_refused(tmp_path):
     path = write(tmp_path / "test_32x32.mat", arrays(), packed=False)
     lie(path, struct.pack("<II", 2, SIDE * SIDE * 3 * COUNT), struct.pack("<II", 2, 3 * 10**9))
-    with pytest.raises(InputError, match="a readable MATLAB file"):
+    with pytest.raises(InputError, match=r"expected 3840 bytes .*, found '3000000000 bytes"):
         read_svhn(path)
 
 

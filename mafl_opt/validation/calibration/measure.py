@@ -73,6 +73,8 @@ def measure_run(
                     losses.device_gradient(point, i, g) for g in (held.start, held.start - 1)
                 )
                 drift[i] = max(drift[i], float((after - before).norm()))
+                # A step may see the data of another instant than that of its upload.
+                steep = max(steep, float(after.norm()), float(before.norm()))
     return RunFigures(
         smoothness=np.array(smooth),
         gradient_bound=np.array(steep),
