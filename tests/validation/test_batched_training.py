@@ -185,10 +185,18 @@ def test_training_in_groups_of_one_and_of_all_gives_the_same(monkeypatch):
     )
 
 
-def test_training_on_blank_images_follows_the_first_of_equal_pixels():
-    # Every pooling is a tie between four, and the border of the padded layer breaks some of them.
-    model, (inputs, labels) = MODELS["relu"](), data_of()
-    assert_same(model, (torch.full_like(inputs, 0.75), labels), sessions_of(model, UNEQUAL[3:5]))
+def test_gradient_goes_to_the_first_of_equal_pixels():
+    # Whole numbers and a kernel of ones: pooling meets exact ties between unlike patches.
+    model = wrapped(
+        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(2, 2, 2), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(8, CLASSES),
+    )  # fmt: skip
+    generator = np.random.default_rng(2)
+    inputs = torch.from_numpy(generator.integers(2, size=(40, *IMAGE)).astype(float))
+    sessions = sessions_of(model, [((12,), 0.1, 0.0, "sgd"), ((9,), 0.2, 0.0, "sgd")])
+    for session in sessions:
+        session.start[: 20 + 18] = 1.0
+    assert_same(model, (inputs, data_of()[1]), sessions)
 
 
 @pytest.mark.parametrize("name", MODELS)
