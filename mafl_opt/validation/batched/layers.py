@@ -8,9 +8,8 @@ much as the arithmetic. Hence a value that a layer returns holds until the layer
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +32,19 @@ __all__ = [
 ]
 
 _ATEN = torch.ops.aten
-_where_positive = _ATEN.threshold_backward.grad_input
+_threshold = _ATEN.threshold_backward.grad_input
+
+
+def _where_positive(gradient: Tensor, value: Tensor, *, grad_input: Tensor) -> None:
+    """Write the gradient where the value is above zero, and zero elsewhere."""
+    _threshold(gradient, value, 0, grad_input=grad_input)
+
+
+_DERIVATIVES: dict[str, Callable[..., object]] = {
+    "relu": _where_positive,
+    "tanh": _ATEN.tanh_backward.grad_input,
+    "sigmoid": _ATEN.sigmoid_backward.grad_input,
+}
 
 
 class Pass(ABC):
@@ -54,10 +65,12 @@ class Pass(ABC):
         """
 
     def narrow(self, sessions: int) -> None:
-        """Go on with the first sessions only."""
+        """Go on with the first sessions only; a view stays one of the same memory."""
         for name, held in vars(self).items():
             if isinstance(held, (Tensor, Parameter)):
                 setattr(self, name, held[:sessions])
+            elif isinstance(held, list):
+                setattr(self, name, [view[:sessions] for view in held])
 
 
 class DensePass(Pass):
@@ -94,24 +107,21 @@ class FunctionPass(Pass):
     """Elementwise function, in place: no layer before it needs what it returned."""
 
     def __init__(self, layer: Function) -> None:
-        self.name = layer.name
+        self.function = getattr(torch, f"{layer.name}_")
+        self.derivative = _DERIVATIVES[layer.name]
         self.output: Tensor | None = None
 
     def forward(self, value: Tensor) -> Tensor:
         """Apply the function."""
-        self.output = getattr(torch, f"{self.name}_")(value)
-        return self.output
+        self.output = value
+        self.function(value)
+        return value
 
     def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
         """Multiply by its derivative, which the value gives."""
         assert self.output is not None
         gradient = gradient.reshape(self.output.shape)
-        if self.name == "relu":
-            _where_positive(gradient, self.output, 0, grad_input=gradient)
-        else:
-            getattr(_ATEN, f"{self.name}_backward").grad_input(
-                gradient, self.output, grad_input=gradient
-            )
+        self.derivative(gradient, self.output, grad_input=gradient)
         return gradient
 
 
@@ -148,32 +158,40 @@ class ConvolutionPass(Pass):
     def __init__(
         self, layer: Convolution, weight: Parameter, bias: Parameter | None, width: int
     ) -> None:
-        self.layer, self.weight, self.bias = layer, weight, bias
+        self.weight, self.bias = weight, bias
+        self.pooled, self.framing = layer.pooled, any(layer.padding)
         new = weight.value.new_empty
         sessions, outputs = weight.value.shape[:2]
         channels, height, breadth = layer.shape
         rows, columns = layer.sides
         # A last row or column that pooling leaves out is not computed.
         by = 2 if layer.pooled else 1
-        self.pixels = by * rows, by * columns, width
-        self.patches = new(sessions, channels, *layer.kernel, *self.pixels)
-        self.products = new(sessions, outputs, *self.pixels)
+        pixels = by * rows, by * columns, width
+        self.patches = new(sessions, channels, *layer.kernel, *pixels)
+        self.products = self.output = new(sessions, outputs, *pixels)
         #: Input with its frame of zeros; gradients of it.
-        framed = (
-            sessions, channels, height + 2 * layer.padding[0], breadth + 2 * layer.padding[1], width
-        )  # fmt: skip
-        self.framed, self.returned = weight.value.new_zeros(framed), new(framed)
+        vertical, horizontal = layer.padding
+        shape = sessions, channels, height + 2 * vertical, breadth + 2 * horizontal, width
+        self.framed, self.returned = weight.value.new_zeros(shape), new(shape)
+        inside = slice(vertical, vertical + height), slice(horizontal, horizontal + breadth)
+        self.inside, self.inside_returned = (
+            frame[:, :, *inside] for frame in (self.framed, self.returned)
+        )
+        # Views are made once: with small mini-batches they would cost as much as the arithmetic.
+        self.windows = self._windows(self.framed)
+        taps = [(i, j) for i in range(layer.kernel[0]) for j in range(layer.kernel[1])]
+        returned = self._windows(self.returned)
+        self.taps = [self.patches[:, :, i, j] for i, j in taps]
+        self.returned_taps = [returned[:, :, i, j] for i, j in taps]
         if layer.pooled:
             halved = 2, sessions, outputs, 2 * rows, columns, width
             self.first, self.lead = new(halved).unbind(0)
             self.second, self.output = new(2, sessions, outputs, rows, columns, width).unbind(0)
-        else:
-            self.output = self.products
-
-    def _inside(self, framed: Tensor) -> Tensor:
-        vertical, horizontal = self.layer.padding
-        _, height, breadth = self.layer.shape
-        return framed[:, :, vertical : vertical + height, horizontal : horizontal + breadth]
+            self.left, self.right = _neighbours(self.products, 3)
+            self.top, self.bottom = _neighbours(self.lead, 2)
+        self.flat_patches = self.patches.view(sessions, weight.value.shape[2], -1)
+        self.flat_products = self.products.view(sessions, outputs, -1)
+        self.flat_output = self.output.view(sessions, outputs, -1)
 
     def _windows(self, framed: Tensor) -> Tensor:
         """View it as what each weight meets: (sessions, channels, kernel..., pixels...)."""
@@ -184,49 +202,42 @@ class ConvolutionPass(Pass):
 
     def forward(self, value: Tensor) -> Tensor:
         """Copy patches, multiply by the weights, pool."""
-        source = value
-        if not value.is_contiguous() or any(self.layer.padding):
-            self._inside(self.framed).copy_(value)
-            source = self.framed
-        self.patches.copy_(self._windows(source))
-        torch.bmm(self.weight.value, _flat(self.patches, 4), out=_flat(self.products, 2))
-        if self.layer.pooled:
-            left, right = _neighbours(self.products, 3)
-            torch.sub(right, left, out=self.first)
-            torch.maximum(left, right, out=self.lead)
-            top, bottom = _neighbours(self.lead, 2)
-            torch.sub(bottom, top, out=self.second)
-            torch.maximum(top, bottom, out=self.output)
+        if self.framing or not value.is_contiguous():
+            self.inside.copy_(value)
+            self.patches.copy_(self.windows)
+        else:
+            self.patches.copy_(self._windows(value))
+        torch.bmm(self.weight.value, self.flat_patches, out=self.flat_products)
+        if self.pooled:
+            torch.sub(self.right, self.left, out=self.first)
+            torch.maximum(self.left, self.right, out=self.lead)
+            torch.sub(self.bottom, self.top, out=self.second)
+            torch.maximum(self.top, self.bottom, out=self.output)
         if self.bias is not None:
-            _flat(self.output, 2).add_(self.bias.value)
+            self.flat_output.add_(self.bias.value)
         return self.output
 
     def backward(self, gradient: Tensor, update: Update, wanted: bool) -> Tensor | None:
         """Undo the pooling, update, and add the patches' gradients up."""
         gradient = gradient.reshape(self.output.shape).contiguous()
+        flat = gradient.view(self.flat_output.shape)
         if self.bias is not None:
-            update.add(self.bias, _flat(gradient, 2).sum(-1, keepdim=True))
-        if self.layer.pooled:
-            gradient = self._unpool(gradient)
+            update.add(self.bias, flat.sum(-1, keepdim=True))
+        if self.pooled:
+            _where_positive(gradient, self.second, grad_input=self.bottom)
+            torch.sub(gradient, self.bottom, out=self.top)
+            _where_positive(self.lead, self.first, grad_input=self.right)
+            torch.sub(self.lead, self.right, out=self.left)
+            flat = self.flat_products
         weight = self.weight.value.clone() if wanted else None
-        update.add_product(self.weight, _flat(gradient, 2), _flat(self.patches, 4).mT)
+        update.add_product(self.weight, flat, self.flat_patches.mT)
         if weight is None:
             return None
-        torch.bmm(weight.mT, _flat(gradient, 2), out=_flat(self.patches, 4))
-        windows = self._windows(self.returned.zero_())
-        for row in range(self.layer.kernel[0]):
-            for column in range(self.layer.kernel[1]):
-                windows[:, :, row, column].add_(self.patches[:, :, row, column])
-        return self._inside(self.returned)
-
-    def _unpool(self, gradient: Tensor) -> Tensor:
-        top, bottom = _neighbours(self.lead, 2)
-        _where_positive(gradient, self.second, 0, grad_input=bottom)
-        torch.sub(gradient, bottom, out=top)
-        left, right = _neighbours(self.products, 3)
-        _where_positive(self.lead, self.first, 0, grad_input=right)
-        torch.sub(self.lead, right, out=left)
-        return self.products
+        torch.bmm(weight.mT, flat, out=self.flat_patches)
+        self.returned.zero_()
+        for total, part in zip(self.returned_taps, self.taps, strict=True):
+            total.add_(part)
+        return self.inside_returned
 
 
 def _neighbours(value: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -234,12 +245,6 @@ def _neighbours(value: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     shape = value.shape
     pairs = value.view(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :])
     return pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
-
-
-def _flat(value: Tensor, last: int) -> Tensor:
-    """View (sessions, ...) as matrices: axes 1 to `last` - 1, and those from `last` on."""
-    rows = math.prod(value.shape[1:last])
-    return value.view(len(value), rows, -1)
 
 
 def start_pass(layer: Layer, parameters: Sequence[Parameter | None], width: int) -> Pass:
