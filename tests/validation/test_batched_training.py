@@ -348,7 +348,7 @@ def test_training_is_repeatable_bit_for_bit():
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("samples", [1, 64, 300])
+@pytest.mark.parametrize("samples", [1, 64, 800])
 def test_evaluation_takes_the_mean_over_all_samples(name, samples):
     model, (inputs, labels) = MODELS[name](), data_of(samples=samples)
     parameters = start_of(model, np.random.default_rng(0))
