@@ -175,7 +175,7 @@ def test_straggler_is_overtaken_after_the_grace():
     server = Releasing(ends=((0, 1.0, NEVER), (1, 2.0, NEVER), (2, 3.0, NEVER)))
     assert [event[0] for event in run_virtual(server, echo)] == [0, 1, 2]
     release.clear()
-    state = run_real(server, train, RealTime(scale=0.003, grace_s=0.05, patience_s=60.0))
+    state = run_real(server, train, RealTime(scale=0.003, grace_s=1.5, patience_s=60.0))
     assert [event[0] for event in state] == [1, 2, 0]
     times = [event[1] for event in state]
     assert times == sorted(times) and not any(event[2] for event in state)

@@ -135,6 +135,35 @@ def test_clients_at_work_never_exceed_the_crew_and_no_client_works_twice_at_once
     assert sum(version == 0 for _, version, _ in spans) >= crew
 
 
+def test_mini_batches_come_from_the_stream_of_the_client_and_its_session():
+    seen = {}
+
+    def train(job, session):
+        count = sum(client == job.client for client, _ in seen)
+        seen[job.client, count] = [rows.tolist() for rows in session.batches]
+        return step_back(job, session)
+
+    system = small_system("fedavg", batch_size=7, steps=3)
+    small_run(system, rounds=6, seed=5, training=train)
+    rows = partition_labels(CLOUDS.train_labels, np.full(6, 20), 0.5, stream(5, 0, 0))
+    for (client, count), batches in seen.items():
+        draws = stream(5, 2, client, 0, count)
+        expected = [rows[client][draws.choice(20, 7, replace=False)].tolist() for _ in range(3)]
+        assert batches == expected
+    assert max(count for _, count in seen) >= 2
+
+
+def test_epochs_go_through_all_samples_once_each():
+    def train(job, session):
+        assert [len(rows) for rows in session.batches] == [8, 8, 4] * 2
+        for epoch in (session.batches[:3], session.batches[3:]):
+            assert len(set(torch.cat(epoch).tolist())) == 20
+        return step_back(job, session)
+
+    system = small_system("fedavg", batch_size=8, epochs=2)
+    assert small_run(system, rounds=3, training=train).lost == ()
+
+
 def test_synchronous_rounds_have_the_right_size_and_no_stale_upload():
     history = small_run(small_system("fedavg"), rounds=20)
     drawn = [record.clients for record in history.records[1:]]
