@@ -107,8 +107,11 @@ class PlanServer:
         """Do instant g: merge what has arrived, hand out, test and record."""
         state = replace(state, slot=index + 1)
         used: dict[int, list[int]] = defaultdict(list)
+        # An upload of no time at all is there at the instant before its own.
+        early = tuple(a for a in state.inbox if self.table.upload[a.session] > state.slot)
         order = sorted(state.inbox, key=lambda arrival: arrival.session)
-        state = replace(state, inbox=())
+        order = [a for a in order if self.table.upload[a.session] <= state.slot]
+        state = replace(state, inbox=early)
         for j in range(self.scenario.num_tasks):
             mine = [arrival for arrival in order if self.table.task[arrival.session] == j]
             fresh = [arrival for arrival in mine if not self._stale(arrival, state.slot)]

@@ -92,6 +92,17 @@ def test_course_waits_for_the_upload_s_slot_and_takes_slower_processors_into_acc
     assert limited.compute_s == pytest.approx(1e6 * 12 / 1e9, rel=tolerances.SAME_FORMULA)
 
 
+def test_uploads_of_no_time_are_merged_at_their_own_instant():
+    scenario = replay_scenario(model_bits=[1e-9])
+    plan = plan_of((0, 0, 0, 2, 4, 3), (1, 0, 1, 3, 2, 4))
+    world = weather_of(scenario)
+    assert course_of(world, (0, 0, 0, 2, 4, 3)).due_s == 10.0
+    for uncertainty in (None, Uncertainty()):
+        result = replay(scenario, plan, data=DATA, uncertainty=uncertainty)
+        assert [(s.receive, s.upload) for s in result.sessions] == [(0, 2), (1, 3)]
+        assert [record.uploads for record in result.records] == [0, 0, 1, 1, 0]
+
+
 def test_course_waits_for_a_slot_in_which_its_device_can_be_reached():
     scenario = replay_scenario()
     upload_s = uplink_times(scenario)[0, 0, 0]
