@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from mafl_opt.core.scenario import Scenario
     from mafl_opt.core.status import PointStatus, Termination
     from mafl_opt.formulations.problem import Problem
+    from mafl_opt.report.bound_report import BoundReport, bound_report
     from mafl_opt.report.comparison import compare
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
+    from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
+    from mafl_opt.validation.federate import federate
+    from mafl_opt.validation.history import History
     from mafl_opt.validation.replay import Replay, replay
+    from mafl_opt.validation.stress import stress
+    from mafl_opt.validation.uncertainty import Uncertainty
 
 __version__ = "0.1.0"
 
@@ -38,16 +44,27 @@ _HOME = {
     "PointStatus": "core.status",
     "Termination": "core.status",
     "Problem": "formulations.problem",
+    "BoundReport": "report.bound_report",
+    "bound_report": "report.bound_report",
     "classify": "solvers.dcp",
     "compare": "report.comparison",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
+    "Calibration": "validation.calibration.calibrate",
+    "calibrate": "validation.calibration.calibrate",
+    "History": "validation.history",
     "Replay": "validation.replay",
+    "Uncertainty": "validation.uncertainty",
+    "federate": "validation.federate",
     "replay": "validation.replay",
+    "stress": "validation.stress",
 }
 
 __all__ = [
+    "BoundReport",
+    "Calibration",
     "CheckReport",
+    "History",
     "InputError",
     "MaflError",
     "Plan",
@@ -57,13 +74,18 @@ __all__ = [
     "Scenario",
     "Sessions",
     "Termination",
+    "Uncertainty",
     "__version__",
     "backends",
+    "bound_report",
+    "calibrate",
     "check",
     "classify",
     "compare",
+    "federate",
     "replay",
     "solve",
+    "stress",
 ]
 
 

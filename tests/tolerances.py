@@ -24,3 +24,5 @@ CANCELLED = 1e-9
 SOLVED = 1e-5
 #: Optima by SCIP of rows scaled to about 1, each of which it lets be missed by 1e-6.
 SCIP_ROWS = 2e-6
+#: What calibration promises on losses whose constants are known.
+CALIBRATED = 0.05

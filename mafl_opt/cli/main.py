@@ -14,9 +14,11 @@ from typing import Any
 import click
 
 from mafl_opt import __version__
+from mafl_opt.cli.calibration_commands import bound_report, calibrate
 from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
 from mafl_opt.cli.export_command import export
+from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
 from mafl_opt.cli.scenario_commands import init, show
 from mafl_opt.core.errors import MaflError
@@ -76,5 +78,8 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (init, show, solve, check, replay, demo, backends, classify, compare, export):
+for _command in (
+    init, show, solve, check, replay, demo, backends, classify, compare, export, federate, stress,
+    calibrate, bound_report,
+):  # fmt: skip
     main.add_command(_command)

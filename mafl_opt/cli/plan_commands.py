@@ -18,6 +18,8 @@ from mafl_opt.cli.arguments import (
     seed_option,
 )
 from mafl_opt.cli.progress import show_progress
+from mafl_opt.cli.world_options import make_uncertainty, world_options
+from mafl_opt.core.errors import InputError
 
 __all__ = ["backends", "check", "replay", "solve"]
 
@@ -103,19 +105,32 @@ def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> No
 @scenario_argument
 @click.argument("plan", metavar="PLAN")
 @click.option("--data", metavar="DIR",
-              help="Folder with IDX data, MNIST say; without it, embedded data.")  # fmt: skip
+              help="Folder of image files, MNIST say; without it, embedded data.")  # fmt: skip
+@world_options
+@click.option(
+    "--warm",
+    multiple=True,
+    metavar="TASK=STEPS",
+    help="Train a task's first model for so many steps beforehand; may be repeated.",
+)
+@click.option("--real-time", type=float, callback=finite, metavar="SCALE",
+              help="Run in real time, SCALE real seconds a virtual one.")  # fmt: skip
+@click.option("--checkpoint", metavar="FILE", help="Keep the replay's state in this .npz file.")
+@click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same replay.")
 @seed_option
 @out_option("Replay file to write, .json.")
 @json_option
 @quiet_option
 @click.pass_context
 def replay(
-    context: click.Context, scenario: str, plan: str, data: str | None, seed: int | None,
-    out: str, as_json: bool, quiet: bool,
+    context: click.Context, /, scenario: str, plan: str, data: str | None, late: str,
+    warm: tuple[str, ...], real_time: float | None, checkpoint: str | None, resume: str | None,
+    seed: int | None, out: str, as_json: bool, quiet: bool, **numbers: float | None,
 ) -> None:  # fmt: skip
     """Train the models of SCENARIO exactly as PLAN says and record what they reach.
 
-    A plan that fails the check is not replayed: exit code 1.
+    With one of --gain-db, --downlink-db, --speed and --outage the world is drawn around the plan's
+    values. A plan that fails the check is not replayed: exit code 1.
     """
     from mafl_opt.core.check import check as check_plan
     from mafl_opt.core.plan import Plan
@@ -128,16 +143,31 @@ def replay(
         click.echo(f"mafl-opt: {plan} fails the check: {report.violations[0]}", err=True)
         context.exit(FAILED)
     # After the check: torch takes a second or two to import.
+    from mafl_opt.validation.engine.real_time import RealTime
+    from mafl_opt.validation.replay import ReplayOptions
     from mafl_opt.validation.replay import replay as replay_plan
 
+    options = ReplayOptions(warm_steps=dict(_warm_steps(word) for word in warm))
+    clock = None if real_time is None else RealTime(scale=real_time)
     with show_progress("replay", silent=quiet or as_json) as progress:
-        result = replay_plan(loaded, chosen, data=data, seed=seed or 0, progress=progress)
+        result = replay_plan(
+            loaded, chosen, data=data, seed=seed or 0, progress=progress, checkpoint=checkpoint,
+            resume=resume, uncertainty=make_uncertainty(late, **numbers), options=options,
+            clock=clock,
+        )  # fmt: skip
     result.save(path)
     if as_json:
         echo_json({"replay": str(path), **replay_digest(result)})
     else:
         click.echo(describe_replay(result))
         click.echo(f"wrote {path}")
+
+
+def _warm_steps(word: str) -> tuple[str, int]:
+    name, separator, steps = word.rpartition("=")
+    if not separator or not steps.isdecimal():
+        raise InputError("--warm", "TASK=STEPS", word)
+    return name, int(steps)
 
 
 @click.command()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import Field, array_from
 
-__all__ = ["SAMPLERS", "draw_gain", "generator", "split_total"]
+__all__ = ["SAMPLERS", "apportion", "draw_gain", "generator", "split_total"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -137,11 +137,16 @@ def split_total(field: Field, table: Table, sizes: Sizes, seed: int) -> Array:
         expected = f"at least min = {least} for each of {devices} devices"
         raise InputError(f"{field.path}.total", expected, total)
     shares = generator(seed, field.path).dirichlet(np.full(devices, float(spread)))
-    exact = shares * (total - least * devices)
+    return apportion(total - least * devices, shares) + least
+
+
+def apportion(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Split `total` in proportion to shares that add up to 1, by largest remainders; exact sum."""
+    exact = shares * total
     counts = np.floor(exact).astype(np.int64)
-    missing = total - least * devices - int(counts.sum())
+    missing = total - int(counts.sum())
     counts[np.argsort(counts - exact, kind="stable")[:missing]] += 1
-    return counts + least
+    return counts
 
 
 def draw_gain(field: Field, table: Any, sizes: Sizes, seed: int) -> Array:

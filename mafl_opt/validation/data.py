@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["SPLIT_SEED", "DataSet", "build_data_set", "split_rows"]
 SPLIT_SEED = 20230513
 
 _KINDS = ("image", "tabular")
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,28 +79,44 @@ def build_data_set(
 ) -> DataSet:
     """Standardise inputs with the train part's statistics only and freeze the set.
 
-    Images are standardised a channel, tables a column; a constant one is only centred.
+    Images are standardised a channel, tables a column; a constant one is only centred. Statistics
+    are taken in float64 and chunk by chunk, so that raw bytes never stand in memory as floats of
+    eight bytes.
 
     Parameters
     ----------
     train, test : (inputs, labels)
         Raw numbers; images as (samples, channels, height, width).
     """
-    inputs = train[0].astype(np.float64)
     axes = (0, 2, 3) if kind == "image" else (0,)
-    mean = inputs.mean(axis=axes, keepdims=True)
-    deviation = inputs.std(axis=axes, keepdims=True)
+    mean = train[0].mean(axis=axes, keepdims=True, dtype=np.float64)
+    squares = sum(
+        ((chunk - mean) ** 2).sum(axis=axes, keepdims=True) for chunk in _chunks(train[0])
+    )
+    deviation = np.sqrt(squares * mean.size / train[0].size)
     deviation[deviation == 0] = 1.0
     labels = train[1].astype(np.int64), test[1].astype(np.int64)
+
+    def standardise(raw: NDArray[Any]) -> NDArray[np.float32]:
+        out = np.empty(raw.shape, dtype=np.float32)
+        for chunk, target in zip(_chunks(raw), _chunks(out), strict=True):
+            target[:] = (chunk - mean) / deviation
+        return out
+
     return DataSet(
         name=name,
         kind=kind,
-        train_inputs=((inputs - mean) / deviation).astype(np.float32),
+        train_inputs=standardise(train[0]),
         train_labels=labels[0],
-        test_inputs=((test[0] - mean) / deviation).astype(np.float32),
+        test_inputs=standardise(test[0]),
         test_labels=labels[1],
         num_classes=int(max(part.max() for part in labels)) + 1,
     )
+
+
+def _chunks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for first in range(0, len(array), _CHUNK):
+        yield array[first : first + _CHUNK]
 
 
 def split_rows(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""The three embedded tasks, real data that scikit-learn carries: no download is needed.
+"""The embedded tasks, real data that scikit-learn carries: no download is needed.
 
 digits
     1,797 handwritten digits of 8 x 8 grey pixels, 10 classes (UCI optical recognition).
@@ -10,12 +10,16 @@ photos
     is in both; the classes follow the cells.
 breast_cancer
     569 rows of 30 measurements of cell nuclei, 2 classes (UCI Wisconsin diagnostic).
+wine
+    178 rows of 13 chemical measurements of wines, 3 cultivars (UCI wine recognition).
+iris
+    150 rows of 4 measurements of flowers, 3 species (Fisher).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,10 +28,18 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.validation.data import SPLIT_SEED, DataSet, build_data_set, split_rows
 
-__all__ = ["EMBEDDED", "load_embedded"]
+__all__ = ["EMBEDDED", "IN_TURN", "load_embedded"]
 
-#: Kind of each embedded set, in the order in which tasks without data take them.
-EMBEDDED = {"digits": "image", "photos": "image", "breast_cancer": "tabular"}
+#: Kind of each embedded set.
+EMBEDDED = {
+    "digits": "image",
+    "photos": "image",
+    "breast_cancer": "tabular",
+    "wine": "tabular",
+    "iris": "tabular",
+}
+#: What tasks without data train on, one after the other; the others are too small for a fleet.
+IN_TURN = ("digits", "photos", "breast_cancer")
 
 _CELL, _PATCH, _STRIDE = 32, 16, 8
 
@@ -44,7 +56,9 @@ def load_embedded(name: str) -> DataSet:
     loaders: dict[str, Callable[[], DataSet]] = {
         "digits": _load_digits,
         "photos": _load_photos,
-        "breast_cancer": _load_breast_cancer,
+        "breast_cancer": partial(_load_table, "breast_cancer"),
+        "wine": partial(_load_table, "wine"),
+        "iris": partial(_load_table, "iris"),
     }
     if name not in loaders:
         raise InputError("data", "one of " + ", ".join(EMBEDDED), name)
@@ -58,11 +72,11 @@ def _load_digits() -> DataSet:
     return _split("digits", "image", pixels.reshape(-1, 1, 8, 8), labels)
 
 
-def _load_breast_cancer() -> DataSet:
-    from sklearn.datasets import load_breast_cancer
+def _load_table(name: str) -> DataSet:
+    from sklearn import datasets
 
-    rows, labels = load_breast_cancer(return_X_y=True)
-    return _split("breast_cancer", "tabular", rows, labels)
+    rows, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return _split(name, "tabular", rows, labels)
 
 
 def _split(name: str, kind: str, inputs: NDArray[Any], labels: NDArray[Any]) -> DataSet:

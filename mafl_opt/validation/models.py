@@ -7,6 +7,7 @@ section 4.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,12 +19,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from mafl_opt.core.errors import InputError
+from mafl_opt.validation.networks import LeNet5, ResNet
+
 if TYPE_CHECKING:
     from mafl_opt.validation.data import DataSet
 
-__all__ = ["ConvNet", "Logistic", "Mlp", "Model", "build_model", "model_bits"]
+__all__ = [
+    "MODELS",
+    "ConvNet",
+    "Logistic",
+    "Mlp",
+    "Model",
+    "build_model",
+    "model_bits",
+    "wrap_module",
+]
 
 BITS_PER_PARAMETER = 32
+#: Kinds of network that `build_model` knows.
+MODELS = ("auto", "logistic", "mlp", "cnn", "lenet5", "resnet")
+
+_NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
 class ConvNet(nn.Module):
@@ -113,27 +130,45 @@ class Model:
         Factor on the usual deviation sqrt(2 / fan-in) of the hidden weights. A hidden layer ends in
         `_features`, which undoes its scale, so a larger gain makes hidden layers learn slower and
         the loss smoother.
+    start : (num_parameters,), optional
+        Cold start of a module that brings its own; nothing is drawn then.
     """
 
     module: nn.Module
     output_scale: float = 0.0
     gain: float = 1.0
+    start: NDArray[np.float64] | None = None
 
     @property
     def num_parameters(self) -> int:
         """Length of the flat vector."""
         return sum(p.numel() for p in self.module.parameters())
 
+    @property
+    def loss_floor(self) -> float:
+        """No cross-entropy is below this."""
+        return 0.0
+
     def initial_parameters(self, generator: np.random.Generator) -> NDArray[np.float64]:
-        """Draw a cold start: normal weights, zero biases.
+        """Draw a cold start: normal weights, zero biases, normalisations that scale by one.
 
         Returns
         -------
         parameters : (num_parameters,)
         """
+        if self.start is not None:
+            return self.start.copy()
+        scales = {
+            f"{name}.weight"
+            for name, part in self.module.named_modules()
+            if isinstance(part, _NORMALISATIONS)
+        }
         parts = []
         for name, parameter in self.module.named_parameters():
             draw = generator.standard_normal(parameter.numel())
+            if name in scales:
+                parts.append(np.ones(parameter.numel()))
+                continue
             if parameter.dim() == 1:
                 deviation = 0.0
             elif name == "output.weight":
@@ -161,33 +196,82 @@ class Model:
 def build_model(dataset: DataSet, kind: str = "auto") -> Model:
     """Choose the network of a data set.
 
-    ``auto``: `ConvNet` for images, `Mlp` for tables; ``logistic``: `Logistic` for either. Feature
-    lengths, output deviations and gains are set so that the first full-batch gradient has norm 2 to
-    4 and the embedded tasks learn over a progress (sum of c_s C1) of 0.1 to 0.6, which is what a
-    plan of a dozen slots makes. Larger images have many features in common and need shorter ones
-    for the same smoothness.
+    ``auto``: ``cnn`` for images, ``mlp`` for tables. ``cnn`` is `ConvNet`, ``mlp`` `Mlp`,
+    ``logistic`` `Logistic`, ``lenet5`` `LeNet5`, ``resnet`` `ResNet` of 8 layers; the dense ones
+    take images flattened, the others need images. Feature lengths, output deviations and gains of
+    `ConvNet` and `Mlp` are set so that the first full-batch gradient has norm 2 to 4 and the
+    embedded tasks learn over a progress (sum of c_s C1) of 0.1 to 0.6, which is what a plan of a
+    dozen slots makes. Larger images have many features in common and need shorter ones for the
+    same smoothness.
 
     Parameters
     ----------
     dataset : DataSet
-    kind : {"auto", "logistic"}
+    kind : str
+        One of `MODELS`.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind, or it does not take inputs of this shape.
     """
+    if kind not in MODELS:
+        raise InputError("options.model", " or ".join(MODELS), kind)
+    if kind == "auto":
+        kind = "mlp" if dataset.kind == "tabular" else "cnn"
     shape, classes = dataset.input_shape, dataset.num_classes
+    if kind in ("cnn", "lenet5", "resnet"):
+        least = 12 if kind == "lenet5" else 4
+        if dataset.kind != "image" or min(shape[1:]) < least:
+            expected = f"images of at least {least} x {least} pixels for {kind}"
+            raise InputError(f"data.{dataset.name}", expected, f"shape {shape}")
     # On the meta device nothing is drawn, so the caller's random state stays as it was.
     with torch.device("meta"):
         if kind == "logistic":
             return Model(module=Logistic(math.prod(shape), classes))
-        if dataset.kind == "tabular":
+        if kind == "mlp":
             norm = 4.0
             mlp = Mlp(math.prod(shape), classes, hidden=96, feature_norm=norm)
             return Model(module=mlp, output_scale=1.5 / norm, gain=2.0)
         channels, height, width = shape
+        if kind == "lenet5":
+            return Model(module=LeNet5((channels, height, width), classes), output_scale=0.1)
+        if kind == "resnet":
+            return Model(module=ResNet((channels, height, width), classes), output_scale=0.1)
         small = max(height, width) <= 8
         norm, hidden, gain = (20.0, 128, 2.0) if small else (6.0, 64, 1.5)
         conv = ConvNet((channels, height, width), classes, hidden=hidden, feature_norm=norm)
         return Model(module=conv, output_scale=0.5 / norm, gain=gain)
 
 
-def model_bits(dataset: DataSet) -> int:
+def wrap_module(module: nn.Module) -> Model:
+    """Make a `Model` of any module of torch; its own numbers are the cold start.
+
+    A copy is kept, in evaluation mode: dropout is off, and batch normalisation uses the running
+    statistics it came with, so that a step depends on its mini-batch and its parameters alone.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Maps inputs (batch, ...) to logits (batch, classes).
+
+    Raises
+    ------
+    InputError
+        If it has no parameters, or some that hold no real numbers.
+    """
+    kept = copy.deepcopy(module).eval()
+    parameters = [p.detach() for p in kept.parameters()]
+    if not parameters:
+        raise InputError("module", "a module with parameters", type(module).__name__)
+    for name, parameter in kept.named_parameters():
+        if parameter.is_meta or not parameter.is_floating_point():
+            found = f"{parameter.dtype} on {parameter.device}"
+            raise InputError(f"module.{name}", "real numbers", found)
+    start = torch.cat([p.reshape(-1) for p in parameters]).double().cpu().numpy()
+    return Model(module=kept, start=start)
+
+
+def model_bits(dataset: DataSet, kind: str = "auto") -> int:
     """Size M of the data set's model on the air, bits: 32 a parameter."""
-    return BITS_PER_PARAMETER * build_model(dataset).num_parameters
+    return BITS_PER_PARAMETER * build_model(dataset, kind).num_parameters

@@ -1,15 +1,152 @@
-"""Which samples each device holds: label skew by a Dirichlet draw, with exact sizes."""
+"""Which samples each device holds, with exact sizes.
+
+Label skew by a Dirichlet draw, by shards, or none; quantity skew is a matter of the sizes, which
+`skewed_sizes` draws and a scenario states.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.samplers import apportion
 
-__all__ = ["partition_labels"]
+__all__ = [
+    "PARTITIONS",
+    "PartitionScheme",
+    "partition_labels",
+    "partition_rows",
+    "partition_shards",
+    "skewed_sizes",
+]
+
+#: Kinds of label skew.
+PARTITIONS = ("dirichlet", "shards", "iid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionScheme:
+    """How classes are spread over devices.
+
+    Attributes
+    ----------
+    kind : {"dirichlet", "shards", "iid"}
+        See `partition_labels`, `partition_shards`; ``iid`` is the first at infinity.
+    concentration : float
+        Of the Dirichlet draw, positive or infinity.
+    shards : int
+        Runs of equal labels that a device gets.
+    """
+
+    kind: str = "dirichlet"
+    concentration: float = 0.5
+    shards: int = 2
+
+    def __post_init__(self) -> None:
+        if self.kind not in PARTITIONS:
+            raise InputError("partition.kind", " or ".join(PARTITIONS), self.kind)
+        if not self.concentration > 0:
+            expected = "a number > 0 or infinity"
+            raise InputError("partition.concentration", expected, self.concentration)
+        if self.shards < 1:
+            raise InputError("partition.shards", "an integer >= 1", self.shards)
+
+
+def partition_rows(
+    scheme: PartitionScheme,
+    labels: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], ...]:
+    """Give each device its number of samples by a scheme.
+
+    Returns
+    -------
+    rows : one array (sizes[i],) of row numbers a device
+    """
+    if scheme.kind == "shards":
+        return partition_shards(labels, sizes, scheme.shards, generator)
+    concentration = math.inf if scheme.kind == "iid" else scheme.concentration
+    return partition_labels(labels, sizes, concentration, generator)
+
+
+def skewed_sizes(
+    total: int, devices: int, concentration: float, generator: np.random.Generator, least: int = 1
+) -> NDArray[np.int64]:
+    """Draw how many samples each device holds: quantity skew.
+
+    Each device gets `least`, the rest goes by shares from the symmetric Dirichlet distribution;
+    infinity splits evenly.
+
+    Returns
+    -------
+    sizes : (devices,), adding up to `total`
+
+    Raises
+    ------
+    InputError
+        If there is too little for everyone, or the concentration is not positive.
+    """
+    if not concentration > 0:
+        raise InputError("concentration", "a number > 0 or infinity", concentration)
+    if devices < 1 or total < least * devices:
+        raise InputError("total", f"at least {least} for each of {devices} devices", total)
+    shares = np.full(devices, 1.0 / devices)
+    if not math.isinf(concentration):
+        shares = generator.dirichlet(np.full(devices, concentration))
+    return apportion(total - least * devices, shares) + least
+
+
+def partition_shards(
+    labels: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    shards: int,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], ...]:
+    """Give each device a few runs of samples sorted by class, so that it has few classes.
+
+    With sizes for the whole set the pieces of all devices, in random order, are laid end to end
+    along the sorted samples, and no sample is on two devices. If the devices together hold more
+    than the set has, each places its pieces on its own, and repeats a sample only if its pieces
+    overlap or it holds more than the set has.
+
+    Parameters
+    ----------
+    labels : (samples,)
+    sizes : (devices,)
+        Samples D_i of each device, 0 allowed.
+    shards : int
+        Pieces of a device, of equal size but for one sample.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    rows : one array (sizes[i],) of row numbers a device
+    """
+    order = generator.permutation(len(labels))
+    owner = np.repeat(np.arange(len(sizes)), shards)
+    pieces = np.concatenate([apportion(size, np.full(shards, 1 / shards)) for size in sizes])
+    if sizes.sum() <= len(labels):
+        order = order[: sizes.sum()]
+        order = order[np.argsort(labels[order], kind="stable")]
+        turn = generator.permutation(len(pieces))
+        ends = np.cumsum(pieces[turn])
+        parts = dict(zip(turn.tolist(), np.split(order, ends[:-1]), strict=True))
+    else:
+        order = order[np.argsort(labels[order], kind="stable")]
+        starts = generator.integers(len(labels), size=len(pieces))
+        parts = {
+            k: np.take(order, np.arange(start, start + size), mode="wrap")
+            for k, (start, size) in enumerate(zip(starts, pieces, strict=True))
+        }
+    return tuple(
+        np.concatenate([parts[k] for k in np.flatnonzero(owner == i).tolist()])
+        for i in range(len(sizes))
+    )
 
 
 def partition_labels(

@@ -6,18 +6,31 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
+from mafl_opt.validation.holdings import DriftScheme
+from mafl_opt.validation.models import MODELS
+from mafl_opt.validation.partition import PartitionScheme
 
-__all__ = ["AggregationRecord", "Replay", "ReplayOptions", "SessionRecord"]
+__all__ = [
+    "AggregationRecord",
+    "LostSession",
+    "Replay",
+    "ReplayOptions",
+    "SessionRecord",
+    "Strain",
+    "plain_values",
+]
 
 _CHOICES = {
     "aggregation": ("delta", "mixing"),
-    "model": ("auto", "logistic"),
+    "model": MODELS,
     "device": ("cpu", "cuda"),
     "dtype": ("float32", "float64"),
 }
@@ -35,11 +48,20 @@ class ReplayOptions:
         Label skew of the partition: small gives a device few classes, infinity none.
     evaluate_every : int
         Test the models at every so-manieth aggregation; the first and the last are always tested.
-    model : {"auto", "logistic"}
+    model : {"auto", "logistic", "mlp", "cnn", "lenet5", "resnet"}
         ``auto`` takes a network by the kind of data.
     device : {"cpu", "cuda"}
         Where tensors live; only the CPU promises equal bits for equal seeds.
     dtype : {"float32", "float64"}
+    partition : PartitionScheme, optional
+        Label skew other than the Dirichlet draw of `dirichlet`.
+    drift : DriftScheme
+        How the devices' data changes over the slots.
+    warm_steps : dict
+        Task name to SGD steps on its whole training part before the plan begins: a warm start.
+        Other tasks start cold.
+    batched : bool
+        Train sessions together where that is faster; the same up to rounding.
     """
 
     aggregation: str = "delta"
@@ -48,6 +70,10 @@ class ReplayOptions:
     model: str = "auto"
     device: str = "cpu"
     dtype: str = "float32"
+    partition: PartitionScheme | None = None
+    drift: DriftScheme = field(default_factory=DriftScheme)
+    warm_steps: Mapping[str, int] = field(default_factory=dict)
+    batched: bool = True
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -57,6 +83,14 @@ class ReplayOptions:
             raise InputError("options.dirichlet", "a number > 0 or infinity", self.dirichlet)
         if self.evaluate_every < 1:
             raise InputError("options.evaluate_every", "an integer >= 1", self.evaluate_every)
+        for name, steps in self.warm_steps.items():
+            if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+                raise InputError(f"options.warm_steps[{name}]", "an integer >= 1", steps)
+
+    @property
+    def scheme(self) -> PartitionScheme:
+        """How the data is spread over the devices."""
+        return self.partition or PartitionScheme(concentration=self.dirichlet)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +149,55 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LostSession:
+    """A session whose work was not used.
+
+    Attributes
+    ----------
+    client, task : int
+    version : int
+        Aggregations that the received model had behind it (plans: the instant of reception).
+    time_s : float
+        When the server gave it up, virtual s.
+    reason : str
+        ``raised``, ``late``, ``not finite``, ``stale`` or ``busy``.
+    detail : str
+    """
+
+    client: int
+    task: int
+    version: int
+    time_s: float
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strain:
+    """What broke in a replay.
+
+    Attributes
+    ----------
+    sessions : int
+        Of the plan.
+    late : int
+        Sessions that missed their deadline, whether their work was used or not.
+    lost : dict
+        Reason to the number of sessions whose work was not used.
+    over_budget : tuple of int
+        Devices that spent more than their energy budget.
+    crowded : tuple of int
+        Aggregations with more uploads than sub-channels.
+    """
+
+    sessions: int
+    late: int
+    lost: Mapping[str, int]
+    over_budget: tuple[int, ...]
+    crowded: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """A plan executed in virtual time on real data.
 
@@ -137,6 +220,12 @@ class Replay:
     scenario_sha256, plan_sha256 : str
         Digests of the resolved scenario and of the plan's sessions, in any order.
     versions : dict
+    lost : tuple of LostSession
+        Sessions whose work was not used.
+    strain : Strain
+        Deadlines, budgets and uplinks that broke.
+    models : dict
+        Task name to the parameters at the end; not part of `to_dict`.
     """
 
     records: tuple[AggregationRecord, ...]
@@ -151,10 +240,14 @@ class Replay:
     scenario_sha256: str
     plan_sha256: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[LostSession, ...] = ()
+    strain: Strain | None = None
+    models: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; a number that is not finite (a diverged loss) becomes ``None``."""
-        out: dict[str, Any] = _plain(asdict(self))
+        out: dict[str, Any] = plain_values(asdict(replace(self, models={})))
+        del out["models"]
         if math.isinf(self.options.dirichlet):
             out["options"]["dirichlet"] = "infinity"
         return out
@@ -167,11 +260,12 @@ class Replay:
         write_text(target, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return nested values as JSON takes them; numbers that are not finite become ``None``."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain_values(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain_values(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,49 +1,72 @@
-"""Execution of a plan in virtual time: the learning rule of the model page, section 4, in PyTorch.
-
-Ties at an instant t_g are broken the same way everywhere: first every session with upload g is
-merged, in device order, into w^(g); then sessions with receive g take w^(g).
-"""
+"""Execution of a plan on real data: the learning rule of the model page, section 4, in PyTorch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import platform
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from os import PathLike
+from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.validation.costs import SessionCosts, session_costs
+from mafl_opt.validation.checkpoint import load_checkpoint
 from mafl_opt.validation.data import DataSet
-from mafl_opt.validation.record import AggregationRecord, Replay, ReplayOptions, SessionRecord
-from mafl_opt.validation.sources import load_task_data
-from mafl_opt.validation.trained_task import SESSION, TrainedTask, random_stream
-from mafl_opt.validation.training import evaluate_model, train_locally
+from mafl_opt.validation.engine.jobs import Failure, Job, Work
+from mafl_opt.validation.engine.real_time import RealTime, run_real
+from mafl_opt.validation.engine.virtual_time import InFlight, Snapshot, run_virtual
+from mafl_opt.validation.executable import require_executable
+from mafl_opt.validation.metering import require_agreement
+from mafl_opt.validation.plan_server import PlanServer
+from mafl_opt.validation.plan_state import Arrival, PlanState, TaskState
+from mafl_opt.validation.record import (
+    AggregationRecord,
+    LostSession,
+    Replay,
+    ReplayOptions,
+    SessionRecord,
+    Strain,
+    plain_values,
+)
+from mafl_opt.validation.settings import require_device, require_seed, versions
+from mafl_opt.validation.sources import DataSource, load_task_data
+from mafl_opt.validation.torch_state import isolated_torch
+from mafl_opt.validation.trained_task import TrainedTask
+from mafl_opt.validation.trainer import LocalTraining, Trainer
+from mafl_opt.validation.training import evaluate_model
+from mafl_opt.validation.uncertainty import ROUNDING, Uncertainty, draw_weather, planned_weather
+from mafl_opt.validation.watch import Progress, Watch, identify_run
 
-__all__ = ["Replay", "ReplayOptions", "replay"]
+__all__ = ["Replay", "ReplayOptions", "replay", "strain_of"]
 
-Progress = Callable[[str, "float | None"], None]
+_CLASSES = (
+    AggregationRecord, Arrival, Failure, InFlight, Job, LostSession, PlanState, SessionRecord,
+    Snapshot, TaskState, Work,
+)  # fmt: skip
 
 
 def replay(
     scenario: Scenario,
     plan: Plan,
     *,
-    data: str | PathLike[str] | Mapping[str, DataSet] | None = None,
+    data: DataSource = None,
     seed: int = 0,
     options: ReplayOptions | None = None,
     progress: Progress | None = None,
+    initial: Mapping[str, NDArray[Any]] | None = None,
+    uncertainty: Uncertainty | None = None,
+    training: LocalTraining | None = None,
+    clock: RealTime | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    resume: str | PathLike[str] | None = None,
+    observe: Callable[[int, TrainedTask], None] | None = None,
 ) -> Replay:
     """Train every task's model as the plan's sessions say and record what it reaches.
 
@@ -51,6 +74,9 @@ def replay(
     own, the latter seeded by (seed, device, task, receive): the same seed gives the same bits on
     one machine's CPU, whatever the order of the sessions in the plan. torch's global random state
     and thread count are left as they were.
+
+    A client that raises, does not come to an end or returns NaN loses that session and nothing
+    else. Times and energies are metered and must be those of the plan.
 
     Parameters
     ----------
@@ -64,204 +90,170 @@ def replay(
     options : ReplayOptions, optional
     progress : callable, optional
         Called with a message and the fraction done.
+    initial : dict, optional
+        Task name to its first model, (parameters,); others are drawn.
+    uncertainty : Uncertainty, optional
+        Draw channels, processors and outages around the plan's values; without it the world is the
+        plan's, and a session that misses its deadline counts as in time.
+    training : callable, optional
+        Local training of your own, see `mafl_opt.validation.trainer.Trainer`.
+    clock : RealTime, optional
+        Run in real time with asyncio instead of virtual time.
+    checkpoint : path, optional
+        Keep the replay's state in this ``.npz`` file, anew at every instant (virtual time only).
+    resume : path, optional
+        Go on from a checkpoint of the same replay.
+    observe : callable, optional
+        Called at every instant with slot and task, `task.parameters` being w^(slot).
 
     Raises
     ------
     InputError
         If a session names a device, task or instant outside the scenario, a frequency, mini-batch
         or iteration count out of its box, or a slot without a radio link; if a server rate does not
-        fit the mixing rule; if data is missing or damaged.
+        fit the mixing rule; if data is missing or damaged, or a checkpoint is of another run.
+    MeterError
+        If the replay's times or energies are not the plan's.
     """
     options = options or ReplayOptions()
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError("seed", "an integer >= 0", seed)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("options.device", "cpu", "cuda", "torch sees no CUDA device here")
+    require_seed(seed)
+    require_device(options.device)
     _check_server_rates(scenario, options)
+    if clock is not None and (checkpoint is not None or resume is not None):
+        raise InputError("checkpoint", "virtual time", "a real clock")
     sessions = plan.sessions.sorted()
-    costs = session_costs(scenario, sessions)
+    require_executable(scenario, sessions)
     task_data = load_task_data(scenario, data)
-    with _isolated_torch():
-        tasks = [
-            TrainedTask.start(scenario, j, dataset, options, seed)
-            for j, dataset in enumerate(task_data.sets)
-        ]
-        run = _Run(scenario=scenario, sessions=sessions, costs=costs, seed=seed, options=options)
-        records = run.execute(tasks, progress)
-    last = records[-scenario.num_tasks :]
-    notes = (*task_data.notes, *_notes(scenario, plan, tasks, costs, records))
-    return Replay(
-        records=tuple(records),
-        sessions=tuple(run.session_records),
-        accuracy={r.task: r.accuracy for r in last if r.accuracy is not None},
-        loss={r.task: r.loss for r in last if r.loss is not None},
-        energy_j=math.fsum(costs.energy_j),
-        seed=seed,
-        options=options,
-        parameters={task.name: task.model.num_parameters for task in tasks},
-        notes=notes,
-        scenario_sha256=scenario.sha256,
-        plan_sha256=_digest(sessions),
-        versions={
-            "mafl_opt": version("mafl-opt"),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+    with isolated_torch():
+        tasks = _prepare(scenario, task_data.sets, options, initial or {}, seed)
+        weather = planned_weather(scenario)
+        if uncertainty is not None:
+            weather = draw_weather(scenario, uncertainty, seed)
+
+        def show(slot: int, j: int, parameters: Tensor) -> None:
+            if observe is not None:
+                observe(slot, replace(tasks[j], parameters=parameters))
+
+        server = PlanServer(
+            scenario=scenario,
+            sessions=sessions,
+            weather=weather,
+            initial=[task.parameters for task in tasks],
+            rule=options.aggregation,
+            seed=seed,
+            evaluate_every=options.evaluate_every,
+            score=lambda j, w: evaluate_model(tasks[j].model, w, *tasks[j].test),
+            observe=None if observe is None else show,
+        )
+        trainer = Trainer(
+            tasks=tasks, batched=options.batched, training=training, concurrent=clock is not None
+        )
+        if clock is not None:
+            state = run_real(server, trainer, clock)
+        else:
+            world = None if uncertainty is None else asdict(uncertainty)
+            facts = [scenario.sha256, _digest(sessions), plain_values(asdict(options)), world, seed]
+            identity = identify_run(facts, tasks)
+            resumed = None
+            if resume is not None:
+                shapes = [tuple(task.parameters.shape) for task in tasks]
+                like = tasks[0].parameters
+                resumed = load_checkpoint(resume, _CLASSES, identity, shapes=shapes, like=like)
+            last = scenario.num_slots
+            watch = Watch[PlanState](
+                count=lambda state: state.slot,
+                describe=lambda state: (f"aggregation {state.slot} of {last}", state.slot / last),
+                progress=progress,
+                checkpoint=checkpoint,
+                every=1,
+                identity=identity,
+            )
+            if progress is not None:
+                progress(f"aggregation 0 of {last}", 0.0)
+            state = run_virtual(server, trainer, resume=resumed, watch=watch)
+    if uncertainty is None and all(session.reason != "late" for session in state.lost):
+        require_agreement(scenario, sessions, state.sessions, state.spent_j)
+    return _result(scenario, plan, sessions, tasks, task_data.notes, server, state, seed, options)
+
+
+def _prepare(
+    scenario: Scenario,
+    sets: tuple[DataSet, ...],
+    options: ReplayOptions,
+    initial: Mapping[str, NDArray[Any]],
+    seed: int,
+) -> tuple[TrainedTask, ...]:
+    """Partition every task's data and make its first model, cold, warm or given."""
+    names = scenario.tasks.name
+    for path, given in {"initial": initial, "options.warm_steps": options.warm_steps}.items():
+        for name in given:
+            if name not in names:
+                raise InputError(path, "one of " + ", ".join(names), name)
+    tasks = []
+    for j, dataset in enumerate(sets):
+        task = TrainedTask.prepare(
+            index=j, name=names[j], dataset=dataset, model=options.model,
+            sizes=scenario.pairs.samples[:, j], num_slots=scenario.num_slots,
+            partition=options.scheme, drift=options.drift, seed=seed, device=options.device,
+            dtype=options.dtype,
+        )  # fmt: skip
+        if names[j] in initial:
+            task = replace(task, parameters=task.start_from(initial[names[j]]))
+        if names[j] in options.warm_steps:
+            eta, steps = float(scenario.tasks.learning_rate[j]), options.warm_steps[names[j]]
+            task = replace(task, parameters=task.warm_start(steps, eta, seed))
+        tasks.append(task)
+    return tuple(tasks)
+
+
+def strain_of(scenario: Scenario, server: PlanServer, state: PlanState) -> Strain:
+    """Count what broke in a finished replay."""
+    uploads = Counter(record.upload for record in state.sessions)
+    budgets = scenario.devices.energy_budget_j.tolist()
+    capacity = scenario.network.uplink_capacity.tolist()
+    return Strain(
+        sessions=len(server.table),
+        late=state.late,
+        lost=dict(sorted(Counter(session.reason for session in state.lost).items())),
+        over_budget=tuple(
+            i for i, spent in enumerate(state.spent_j) if spent > budgets[i] * (1 + ROUNDING)
+        ),
+        crowded=tuple(g for g, count in sorted(uploads.items()) if count > capacity[g - 1]),
     )
 
 
-class _Run:
-    """The loop over aggregation instants."""
-
-    def __init__(
-        self,
-        *,
-        scenario: Scenario,
-        sessions: Sessions,
-        costs: SessionCosts,
-        seed: int,
-        options: ReplayOptions,
-    ) -> None:
-        self.scenario, self.sessions, self.costs = scenario, sessions, costs
-        self.seed, self.options = seed, options
-        #: Model a session received, until it is used: only a reference, models are never changed.
-        self.received: dict[int, Tensor] = {}
-        self.starting: dict[tuple[int, int], list[int]] = defaultdict(list)
-        self.ending: dict[tuple[int, int], list[int]] = defaultdict(list)
-        # Sessions come sorted by device, so every list is in device order.
-        for k, (j, r, u) in enumerate(
-            zip(
-                sessions.task.tolist(),
-                sessions.receive.tolist(),
-                sessions.upload.tolist(),
-                strict=True,
-            )
-        ):
-            self.starting[r, j].append(k)
-            self.ending[u, j].append(k)
-        self.session_records: list[SessionRecord] = []
-
-    def execute(
-        self, tasks: list[TrainedTask], progress: Progress | None
-    ) -> list[AggregationRecord]:
-        """Go through the instants t_0..t_G; the records come by slot, then task."""
-        records = []
-        last = self.scenario.num_slots
-        for slot in range(last + 1):
-            for task in tasks:
-                uploads = self.ending[slot, task.index]
-                # 1. The devices whose sessions end here train, from the model they received.
-                results = [self._train(task, k) for k in uploads]
-                # 2. The server merges what they send.
-                self._merge(task, uploads, results)
-                # 3. Sessions that start here receive the new model.
-                for k in self.starting[slot, task.index]:
-                    self.received[k] = task.parameters
-                # 4. The new model is tested and the instant recorded.
-                tested = slot % self.options.evaluate_every == 0 or slot == last
-                records.append(self._record(task, slot, uploads, tested))
-            if progress is not None:
-                progress(f"aggregation {slot} of {last}", slot / last)
-        return records
-
-    def _train(self, task: TrainedTask, k: int) -> Tensor:
-        s, j = self.sessions, task.index
-        device = int(s.device[k])
-        rows = task.rows[device]
-        return train_locally(
-            task.model,
-            self.received[k],
-            task.train[0][rows],
-            task.train[1][rows],
-            batch_size=int(s.batch_size[k]),
-            iterations=int(s.iterations[k]),
-            learning_rate=float(self.scenario.tasks.learning_rate[j]),
-            proximal=float(self.scenario.tasks.proximal[j]),
-            generator=random_stream(self.seed, SESSION, device, j, int(s.receive[k])),
-        )
-
-    def _merge(self, task: TrainedTask, uploads: list[int], results: list[Tensor]) -> None:
-        """Replace w^(u-1) by w^(u), eq. 5 with either rule; no upload, no change."""
-        if not uploads:
-            return
-        s, j = self.sessions, task.index
-        rate = float(self.scenario.tasks.server_rate[j])
-        staleness = s.staleness[uploads]
-        discount = self.scenario.tasks.staleness_weight[j](staleness)
-        if self.options.aggregation == "delta":
-            weights = rate * self.scenario.pairs.data_share[s.device[uploads], j] * discount
-            merged = task.parameters
-            for k, weight, result in zip(uploads, weights.tolist(), results, strict=True):
-                merged = merged + weight * (result - self.received[k])
-        else:
-            held = self.scenario.pairs.samples[s.device[uploads], j] * discount
-            weights = rate * held / held.sum()
-            merged = (1.0 - rate) * task.parameters
-            for weight, result in zip(weights.tolist(), results, strict=True):
-                merged = merged + weight * result
-        task.parameters, task.score = merged, None
-        self._account(task, uploads, weights)
-
-    def _account(self, task: TrainedTask, uploads: list[int], weights: NDArray[np.float64]) -> None:
-        s, j, costs = self.sessions, task.index, self.costs
-        eta = float(self.scenario.tasks.learning_rate[j])
-        decay = 1.0 - eta * float(self.scenario.tasks.proximal[j])
-        for k, weight in zip(uploads, weights.tolist(), strict=True):
-            del self.received[k]
-            local_steps = float((decay ** np.arange(s.iterations[k])).sum())
-            task.progress += 0.5 * weight * eta * local_steps
-            task.energy_j += float(costs.energy_j[k])
-            self.session_records.append(
-                SessionRecord(
-                    device=int(s.device[k]),
-                    task=task.name,
-                    receive=int(s.receive[k]),
-                    upload=int(s.upload[k]),
-                    download_s=float(costs.download_s[k]),
-                    compute_s=float(costs.compute_s[k]),
-                    upload_s=float(costs.upload_s[k]),
-                    slack_s=float(costs.slack_s[k]),
-                    energy_j=float(costs.energy_j[k]),
-                    weight=weight,
-                )
-            )
-
-    def _record(
-        self, task: TrainedTask, slot: int, uploads: list[int], tested: bool
-    ) -> AggregationRecord:
-        if tested and task.score is None:
-            task.score = evaluate_model(task.model, task.parameters, *task.test)
-        loss, accuracy = task.score if tested and task.score is not None else (None, None)
-        staleness = self.sessions.staleness[uploads]
-        return AggregationRecord(
-            slot=slot,
-            task=task.name,
-            time_s=float(self.scenario.time.instants_s[slot]),
-            loss=loss,
-            accuracy=accuracy,
-            energy_j=task.energy_j,
-            uploads=len(uploads),
-            mean_staleness=float(staleness.mean()) if uploads else None,
-            max_staleness=int(staleness.max()) if uploads else None,
-            progress=task.progress,
-        )
-
-
-@contextmanager
-def _isolated_torch() -> Iterator[None]:
-    """Compute on one thread with gradients on, and give the caller's settings back.
-
-    One thread: sums are split the same way on every machine, and a second thread does not make
-    models this small faster.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+def _result(
+    scenario: Scenario,
+    plan: Plan,
+    sessions: Sessions,
+    tasks: tuple[TrainedTask, ...],
+    notes: tuple[str, ...],
+    server: PlanServer,
+    state: PlanState,
+    seed: int,
+    options: ReplayOptions,
+) -> Replay:
+    last = state.records[-scenario.num_tasks :]
+    return Replay(
+        records=state.records,
+        sessions=state.sessions,
+        accuracy={r.task: r.accuracy for r in last if r.accuracy is not None},
+        loss={r.task: r.loss for r in last if r.loss is not None},
+        energy_j=math.fsum(state.spent_j),
+        seed=seed,
+        options=options,
+        parameters={task.name: task.model.num_parameters for task in tasks},
+        notes=(*notes, *_notes(scenario, plan, tasks, state)),
+        scenario_sha256=scenario.sha256,
+        plan_sha256=_digest(sessions),
+        versions=versions(),
+        lost=state.lost,
+        strain=strain_of(scenario, server, state),
+        models={
+            task.name: now.parameters.cpu().numpy()
+            for task, now in zip(tasks, state.tasks, strict=True)
+        },
+    )
 
 
 def _check_server_rates(scenario: Scenario, options: ReplayOptions) -> None:
@@ -274,11 +266,7 @@ def _check_server_rates(scenario: Scenario, options: ReplayOptions) -> None:
 
 
 def _notes(
-    scenario: Scenario,
-    plan: Plan,
-    tasks: list[TrainedTask],
-    costs: SessionCosts,
-    records: list[AggregationRecord],
+    scenario: Scenario, plan: Plan, tasks: tuple[TrainedTask, ...], state: PlanState
 ) -> list[str]:
     notes = []
     if plan.scenario_sha256 not in ("", scenario.sha256):
@@ -290,14 +278,21 @@ def _notes(
                 f"task {task.name}: devices hold {wanted} samples of {there}, "
                 "so some samples are on several devices"
             )
+    windows = scenario.time.instants_s
     # Rounding may put a session that fits exactly a few ulps over.
-    late = int((costs.slack_s < -1e-9 * costs.window_s).sum())
-    if late:
+    late = sum(
+        r.slack_s < -ROUNDING * (windows[r.upload] - windows[r.receive]) for r in state.sessions
+    )
+    if late and state.late == 0:
         notes.append(f"{late} sessions miss their deadline; they are replayed as if in time")
+    if state.late:
+        notes.append(f"{state.late} sessions miss their deadline")
+    if state.lost:
+        counts = sorted(Counter(session.reason for session in state.lost).items())
+        notes.append("lost sessions: " + ", ".join(f"{count} {why}" for why, count in counts))
     for name in scenario.tasks.name:
-        if any(
-            r.task == name and r.loss is not None and not math.isfinite(r.loss) for r in records
-        ):
+        losses = [r.loss for r in state.records if r.task == name and r.loss is not None]
+        if not all(math.isfinite(loss) for loss in losses):
             notes.append(f"task {name} diverged: its loss is not finite")
     return notes
 

@@ -10,9 +10,10 @@ from test_idx import idx_bytes
 from mafl_opt.core.errors import InputError
 from mafl_opt.validation.data import DataSet, build_data_set
 from mafl_opt.validation.embedded import EMBEDDED, load_embedded
+from mafl_opt.validation.image_folders import read_image_folder
 from mafl_opt.validation.models import build_model, model_bits
 from mafl_opt.validation.replay import replay
-from mafl_opt.validation.sources import load_task_data, read_image_folder
+from mafl_opt.validation.sources import load_task_data
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist_t10k"
 

@@ -1,8 +1,6 @@
-"""Time and energy of a plan's sessions, and the refusal of sessions that cannot be executed."""
+"""Refusal of sessions that cannot be executed at all, feasible or not."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,36 +8,13 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.formulations.radio import compute_energy, downlink_times, uplink_times
+from mafl_opt.formulations.radio import downlink_times, uplink_times
 
-__all__ = ["SessionCosts", "session_costs"]
-
-Floats = NDArray[np.float64]
+__all__ = ["require_executable"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SessionCosts:
-    """What sessions take (model page, section 3); every array has shape (sessions,).
-
-    download_s, compute_s, upload_s : s
-    window_s : t_u - t_r, s
-    energy_j : J
-    """
-
-    download_s: Floats
-    compute_s: Floats
-    upload_s: Floats
-    window_s: Floats
-    energy_j: Floats
-
-    @property
-    def slack_s(self) -> Floats:
-        """What is left of the window; negative when the deadline is missed; (sessions,), s."""
-        return self.window_s - self.download_s - self.compute_s - self.upload_s
-
-
-def session_costs(scenario: Scenario, sessions: Sessions) -> SessionCosts:
-    """Compute times and energies of all sessions.
+def require_executable(scenario: Scenario, sessions: Sessions) -> None:
+    """Refuse sessions that have no meaning in a scenario.
 
     Parameters
     ----------
@@ -67,16 +42,6 @@ def session_costs(scenario: Scenario, sessions: Sessions) -> SessionCosts:
     for times, column in ((download_s, "receive"), (upload_s, "upload")):
         for k in np.flatnonzero(~np.isfinite(times))[:1]:
             raise InputError(f"{_name(sessions, k)}.{column}", "a slot with a radio link", "none")
-    cycles = scenario.pairs.cycles_per_sample[i, j] * sessions.iterations * sessions.batch_size
-    instants = scenario.time.instants_s
-    radio_j = d.tx_power_w[i] * upload_s + d.rx_power_w[i] * download_s
-    return SessionCosts(
-        download_s=download_s,
-        compute_s=cycles / sessions.cpu_hz,
-        upload_s=upload_s,
-        window_s=instants[sessions.upload] - instants[sessions.receive],
-        energy_j=radio_j + compute_energy(d.capacitance[i], cycles, sessions.cpu_hz),
-    )
 
 
 def _require(

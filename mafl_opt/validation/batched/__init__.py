@@ -1,0 +1,1 @@
+"""Local training of many sessions at once: their parameters are stacked along a first axis."""

@@ -1,0 +1,1 @@
+"""Estimation of the figures of the convergence bound on real data and models."""

@@ -1,0 +1,109 @@
+"""Clients at work: from jobs to local models, and what is lost when a client fails."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mafl_opt.validation.engine.jobs import Failure, Job
+from mafl_opt.validation.minibatches import draw_batches
+from mafl_opt.validation.trained_task import TrainedTask, random_stream
+from mafl_opt.validation.training import LocalSession, train_sessions
+
+__all__ = ["LocalTraining", "Trainer"]
+
+#: A client of the user's own: from a job and its mini-batches to the local model.
+LocalTraining = Callable[[Job, LocalSession], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trainer:
+    """Trains jobs with the built-in local training or the user's.
+
+    Attributes
+    ----------
+    tasks : sequence of TrainedTask
+        By index.
+    batched : bool
+        Train sessions together; see `train_sessions`.
+    training : callable, optional
+        Used instead of `train_sessions`, a session at a time. What it raises, or returns wrong,
+        costs that session and nothing else.
+    concurrent : bool
+        Whether several threads call at once: torch swaps the parameters of a module in place, so
+        each call then takes a module of its own.
+    """
+
+    tasks: Sequence[TrainedTask]
+    batched: bool = True
+    training: LocalTraining | None = None
+    concurrent: bool = False
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Tensor | Failure]:
+        """Train jobs; one result or failure each, in order."""
+        sessions = [self._session(job) for job in jobs]
+        results: list[Tensor | Failure] = [Failure(reason="raised")] * len(jobs)
+        if self.training is not None:
+            for k, (job, session) in enumerate(zip(jobs, sessions, strict=True)):
+                results[k] = _guarded(self.training, job, session)
+        else:
+            groups: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+            for k, job in enumerate(jobs):
+                called = self.tasks[job.task].held(job.client, job.version)[1]
+                groups[job.task, tuple(called.tolist())].append(k)
+            for (index, names), mine in groups.items():
+                task = self.tasks[index]
+                labels = _renamed(task.train[1], names)
+                model = task.model
+                if self.concurrent:
+                    model = replace(model, module=copy.deepcopy(model.module))
+                found = train_sessions(
+                    model,
+                    task.train[0],
+                    labels,
+                    [sessions[k] for k in mine],
+                    batched=self.batched,
+                )
+                for k, result in zip(mine, found, strict=True):
+                    results[k] = result
+        return [_finite(result) for result in results]
+
+    def _session(self, job: Job) -> LocalSession:
+        rows, _ = self.tasks[job.task].held(job.client, job.version)
+        drawn = draw_batches(job.work, len(rows), random_stream(*job.stream))
+        return LocalSession(
+            start=job.start,
+            batches=tuple(rows[torch.from_numpy(batch).to(rows.device)] for batch in drawn),
+            learning_rate=job.work.learning_rate,
+            proximal=job.work.proximal,
+            optimizer=job.work.optimizer,
+        )
+
+
+def _renamed(labels: Tensor, names: tuple[int, ...]) -> Tensor:
+    """Labels under other names for the classes (label drift)."""
+    if names == tuple(range(len(names))):
+        return labels
+    return torch.tensor(names, device=labels.device)[labels]
+
+
+def _guarded(training: LocalTraining, job: Job, session: LocalSession) -> Tensor | Failure:
+    try:
+        result = training(job, session)
+    except Exception as error:  # whatever a client raises is that client's failure
+        return Failure(reason="raised", detail=f"{type(error).__name__}: {error}"[:200])
+    if not isinstance(result, Tensor) or result.shape != job.start.shape:
+        found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        return Failure(reason="raised", detail=f"returned {found}, not {tuple(job.start.shape)}")
+    return result.detach().to(job.start)
+
+
+def _finite(result: Tensor | Failure) -> Tensor | Failure:
+    if isinstance(result, Tensor) and not bool(torch.isfinite(result).all()):
+        return Failure(reason="not finite", detail="NaN or infinity in the local model")
+    return result
