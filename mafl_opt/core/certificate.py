@@ -19,11 +19,22 @@ from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.lagrangian import Lagrangian, Report
 from mafl_opt.core.proof.leaves import Leaf, read_boxes, read_tree
 from mafl_opt.core.proof.ratio import Range, Ratio
+from mafl_opt.core.proof.session_table import possible_sessions
 from mafl_opt.core.scenario import Scenario
 
-__all__ = ["certified_bound"]
+__all__ = ["Report", "certified_bound", "is_large"]
 
 _HALVINGS = 40
+#: Possible sessions times price tables that are evaluated in some ten seconds.
+_LARGE = 100_000_000
+
+
+def is_large(scenario: Scenario, certificate: Mapping[str, Any]) -> bool:
+    """Whether deriving a bound from the certificate takes longer than one waits for unasked."""
+    inner = certificate.get("proved", certificate)
+    tables = inner.get("prices", inner.get("leaves", ())) if isinstance(inner, Mapping) else ()
+    count = len(tables) if isinstance(tables, Sequence) else 0
+    return count * possible_sessions(scenario) * scenario.num_devices > _LARGE
 
 
 def certified_bound(

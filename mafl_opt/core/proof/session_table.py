@@ -18,7 +18,7 @@ from mafl_opt.core.proof.guards import ROUNDING, WIDENING
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.scenario import Scenario
 
-__all__ = ["SessionTable", "fleet_blocks"]
+__all__ = ["SessionTable", "fleet_blocks", "possible_sessions"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,12 +28,16 @@ Bools = NDArray[np.bool_]
 _BLOCK = 200_000
 
 
-def fleet_blocks(scenario: Scenario) -> Iterator[slice]:
-    """Cut the fleet into blocks of devices of bounded size."""
+def possible_sessions(scenario: Scenario) -> int:
+    """Return how many rows a device can have at most."""
     tasks, slots = scenario.tasks, scenario.num_slots
     width = min(int(tasks.staleness_max.max()), slots - 1) + 1
-    rows = slots * width * scenario.num_tasks * int(tasks.iterations_max.max())
-    size = max(1, _BLOCK // rows)
+    return slots * width * scenario.num_tasks * int(tasks.iterations_max.max())
+
+
+def fleet_blocks(scenario: Scenario) -> Iterator[slice]:
+    """Cut the fleet into blocks of devices of bounded size."""
+    size = max(1, _BLOCK // possible_sessions(scenario))
     for start in range(0, scenario.num_devices, size):
         yield slice(start, min(start + size, scenario.num_devices))
 
