@@ -20,8 +20,8 @@ Bools = NDArray[np.bool_]
 
 #: Prices tried for each budget; the search ends by itself after some ten.
 _ROUNDS = 40
-#: Times the aim is halved where there are too many labels.
-_AIMS = 12
+#: Parts of the way from bound to ceiling that labels aim at, the cheap ones first.
+_AIMS = (0.1, 0.5, 1.0)
 
 P = TypeVar("P", bound="Budgeted")
 
@@ -146,19 +146,15 @@ def sharpen(program: P, found: Bracket, tolerance: float) -> Floats:
         A lower bound; where labels would become too many, one between bound and ceiling.
     """
     least = found.bound.copy()
-    open_ = found.ceiling - found.bound > tolerance
-    rest = np.flatnonzero(open_ & np.isfinite(found.bound))
-    share = 1.0
-    for _ in range(_AIMS):
+    rest = np.flatnonzero((found.ceiling - least > tolerance) & np.isfinite(least))
+    for share in _AIMS:
         if not rest.size:
             break
         aim = found.bound[rest] + share * (found.ceiling[rest] - found.bound[rest])
-        picked = program.of_owners(rest)
-        value = _labelled(picked, found.price[rest], aim)
-        solved = ~np.isnan(value)
-        least[rest[solved]] = np.maximum(value[solved], least[rest[solved]])
-        rest = rest[~solved]
-        share *= 0.5
+        value = _labelled(program.of_owners(rest), found.price[rest], aim)
+        least[rest] = np.fmax(least[rest], value)
+        # Below the aim it is exact; where labels were too many it stays as it is.
+        rest = rest[value >= aim]
     return least
 
 
