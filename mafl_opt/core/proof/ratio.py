@@ -111,25 +111,28 @@ class Survey:
         noise = table.noise * np.maximum(1.0 / table.batch_max - 1.0 / table.samples, 0.0)
         phi = table.systematic + noise
         rates = np.divide(phi, progress, out=np.full(phi.shape, np.inf), where=progress > 0)
-        tasks, slots = self.scenario.num_tasks, self.scenario.num_slots
+        tasks, none = self.scenario.num_tasks, np.zeros(0)
         for j in range(tasks):
             mine = table.task == j
             self.rate[j] = min(self.rate[j], rates[mine].min(initial=np.inf))
             self.smallest[j] = min(self.smallest[j], progress[mine].min(initial=np.inf))
+        slots = self.scenario.num_slots
+        half = 0.5 * self.scenario.tasks.step_cap
+        filled = [[self._best.get((g, j), none).sum() for j in range(tasks)] for g in range(slots)]
+        unfilled = np.array(filled) < half
+        rows = np.flatnonzero(unfilled[table.upload - 1, table.task])
+        if not rows.size:
+            return
         count = table.devices.stop - table.devices.start
         most = np.zeros((slots, tasks, count))
-        np.maximum.at(
-            most, (table.upload - 1, table.task, table.device - table.devices.start), progress
-        )
-        for g in range(slots):
+        place = (table.upload[rows] - 1, table.task[rows], table.device[rows] - table.devices.start)
+        np.maximum.at(most, place, progress[rows])
+        for g, j in zip(*np.nonzero(unfilled), strict=True):
             fits = int(self.scenario.network.uplink_capacity[g])
-            for j in range(tasks):
-                known = self._best.get((g, j), np.zeros(0))
-                if known.sum() < 0.5 * self.scenario.tasks.step_cap[j]:
-                    known = np.concatenate([known, most[g, j][most[g, j] > 0]])
-                    if known.size > fits:
-                        known = np.partition(known, known.size - fits)[known.size - fits :]
-                    self._best[g, j] = known
+            known = np.concatenate([self._best.get((g, j), none), most[g, j][most[g, j] > 0]])
+            if known.size > fits:
+                known = np.partition(known, known.size - fits)[known.size - fits :]
+            self._best[int(g), int(j)] = known
 
     def ratios(self) -> list[Ratio]:
         """Return the ratio of each task of weight > 0."""

@@ -85,18 +85,22 @@ class SessionTable:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             batch_max, work = sent.largest_batches(scenario, devices)
         parts = sums.sessions(scenario, devices)
-        systematic, noise, step = (part[:, :, sent.staleness].swapaxes(1, 2) for part in parts)
+        _, tasks, width, longest = parts[2].shape
         # Energy and time only get worse with more iterations, so no row is an island.
-        alone = step <= (scenario.tasks.step_cap * (1 + WIDENING))[:, None]
-        longest = np.arange(1, step.shape[3] + 1) <= scenario.tasks.iterations_max[:, None]
-        rows = np.nonzero((batch_max >= 1) & alone & longest)
-        i, pair, j, count = rows
+        alone = parts[2] <= (scenario.tasks.step_cap * (1 + WIDENING))[:, None, None]
+        allowed = np.arange(1, longest + 1) <= scenario.tasks.iterations_max[:, None]
+        alone = (alone & allowed[:, None]).transpose(0, 2, 1, 3)
+        rows = np.nonzero((batch_max >= 1) & alone[:, sent.staleness])
+        i, pair, j, l = rows  # noqa: E741 - the model page's letter
+        # Figures of a session depend on the pair by its staleness alone.
+        place = ((i * tasks + j) * width + sent.staleness[pair]) * longest + l
+        systematic, noise, step = (part.ravel().take(place) for part in parts)
         pairs, fleet = scenario.pairs, scenario.devices
         return cls(
             devices=devices, device=i + devices.start, task=j, receive=sent.receive[pair],
-            upload=sent.upload[pair], iterations=count + 1, systematic=systematic[rows],
-            noise=noise[rows], step=step[rows], radio_j=sent.radio_j[i, pair, j],
-            work=work[i, j, count], capacitance=fleet.capacitance[devices][i],
+            upload=sent.upload[pair], iterations=l + 1, systematic=systematic,
+            noise=noise, step=step, radio_j=sent.radio_j[i, pair, j],
+            work=work[i, j, l], capacitance=fleet.capacitance[devices][i],
             f_min_hz=fleet.f_min_hz[devices][i] * (1 - WIDENING), time_s=sent.time_s[i, pair, j],
             batch_min=np.ones(i.size), batch_max=batch_max[rows],
             samples=pairs.samples[devices][i, j].astype(float),

@@ -7,7 +7,7 @@ import pytest
 from enumeration import device_plans
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_scenarios import drawn_scenario
+from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ROUNDED_DOWN
 
 from mafl_opt.core.proof import labels
@@ -185,3 +185,18 @@ def no_session_is_left(scenario, chosen):
             if all(admits(split, i, plan) for split in chosen):
                 trained |= {row["task"] for row, _ in plan}
     return trained != {0, 1}
+
+
+def test_splits_that_leave_a_weighted_task_without_sessions_leave_no_plan():
+    scenario = plain_scenario()
+    prices = PriceTable.read(scenario, "prices", drawn_prices(scenario, 5), energy=False)
+    values, linked = [], None
+    for device, slot in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]:
+        idle = DeviceSplit(device=device, slot=slot, attribute="task", at=-1, high=False)
+        linked = (idle, linked)
+        leaf = Leaf.whole(2, splits=linked, prices=0)
+        values.append(Lagrangian(scenario, [prices], 1.0).part(leaf, exact=True))
+    assert np.isfinite(values[:3]).all()
+    assert values[-1] == np.inf
+    free = Lagrangian(scenario.replace(**{"tasks.weight": [0.0, 0.0]}), [prices], 1.0)
+    assert np.isfinite(free.part(leaf, exact=True))
