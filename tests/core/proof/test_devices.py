@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
-from enumeration import device_plans
+from enumeration import device_plans, session_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_scenarios import drawn_scenario, plain_scenario
@@ -19,6 +21,7 @@ from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.terms import Facts
 
+EMPTY = {name: [] for name in ("device", "task", "receive", "upload", "iterations", "price")}
 MANY_BATCHES = {"tasks.batch_max": [25], "tasks.iterations_max": [3]}
 
 
@@ -200,3 +203,65 @@ def test_splits_that_leave_a_weighted_task_without_sessions_leave_no_plan():
     assert values[-1] == np.inf
     free = Lagrangian(scenario.replace(**{"tasks.weight": [0.0, 0.0]}), [prices], 1.0)
     assert np.isfinite(free.part(leaf, exact=True))
+
+
+def charges(scenario, entry):
+    """p_s of every session that exists, by (device, task, receive, upload, iterations)."""
+    facts, own = Facts.of(scenario), entry["sessions"]
+    names = ("device", "task", "receive", "upload", "iterations")
+    extra = dict(zip(zip(*(own[name] for name in names), strict=True), own["price"], strict=True))
+    out = {}
+    for i in range(scenario.num_devices):
+        for options in session_options(facts, i).values():
+            for row, adds in options:
+                key = tuple(row[name] for name in names)
+                price = entry["step_cap"][row["upload"] - 1][row["task"]]
+                out[key] = (adds["step"], price * adds["step"] + extra.get(key, 0.0))
+    return out
+
+
+def most_charged(scenario, charged, task, upload):
+    """The most that sessions which end together within the cap are charged."""
+    own = [
+        [(0.0, 0.0)]
+        + [pair for key, pair in charged.items() if (key[0], key[1], key[3]) == (i, task, upload)]
+        for i in range(scenario.num_devices)
+    ]
+    limit = scenario.tasks.step_cap[task] * (1 + 1e-9)
+    return max(
+        sum(pair[1] for pair in chosen)
+        for chosen in itertools.product(*own)
+        if sum(pair[0] for pair in chosen) <= limit
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_prices_of_sessions_are_charged_at_devices_and_at_caps(seed):
+    scenario = drawn_scenario(seed, tasks=2)
+    rng = np.random.default_rng(seed)
+    entry = drawn_prices(scenario, seed)
+    plain = charges(scenario, {**entry, "sessions": EMPTY})
+    listed = [key for key in plain if rng.random() < 0.3] + [(0, 0, 2, 1, 1)]
+    columns = [list(column) for column in zip(*listed, strict=True)]
+    entry["sessions"] = dict(zip(EMPTY, [*columns, []], strict=True))
+    entry["sessions"]["price"] = rng.exponential(2.0, len(listed)).tolist()
+    charged, facts = charges(scenario, entry), Facts.of(scenario)
+    true = -float(np.dot(entry["uplink"], scenario.network.uplink_capacity))
+    true += sum(price * facts.constant_gap(j) for j, price in enumerate(entry["numerator"]))
+    for i in range(2):
+        costs = []
+        for plan in device_plans(facts, i):
+            keys = [tuple(row[name] for name in list(EMPTY)[:5]) for row, _ in plan]
+            own = sum(charged[key][1] - plain[key][1] for key in keys)
+            costs.append(plan_cost(scenario, entry, i, plan) + own)
+        true += min(costs)
+    for j, u in itertools.product(range(2), range(1, 4)):
+        if any(key[1] == j and key[3] == u for key in listed):
+            true -= most_charged(scenario, charged, j, u)
+        else:
+            true -= entry["step_cap"][u - 1][j] * scenario.tasks.step_cap[j]
+    prices = PriceTable.read(scenario, "prices", entry, energy=False)
+    found = Lagrangian(scenario, [prices], 1e-6).part(Leaf.whole(2, prices=0), exact=True)
+    assert found <= true
+    size = max(abs(true), *entry["numerator"])
+    assert found == pytest.approx(true, abs=ROUNDED_DOWN * size)
