@@ -21,7 +21,7 @@ def whole_table(scenario):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_table_holds_the_sessions_that_exist_and_no_others(seed):
-    scenario = drawn_scenario(seed, tasks=2)
+    scenario = drawn_scenario(seed, tasks=2, **{"tasks.iterations_max": [1, 3]})
     table = whole_table(scenario)
     columns = (table.device, table.receive, table.upload, table.task, table.iterations)
     rows = dict(zip(zip(*columns, strict=True), table.batch_max, strict=True))
