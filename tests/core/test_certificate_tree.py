@@ -10,16 +10,19 @@ import math
 import numpy as np
 import pytest
 from enumeration import device_plans, enumerate_optimum
-from hypothesis import given, settings
+from hypothesis import given, settings, target
 from hypothesis import strategies as st
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ENUMERATED, PROVED_BOUND
 
-from mafl_opt.core.certificate import certified_bound
+from mafl_opt.core.certificate import _ranges, certified_bound
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.proof import leaves
-from mafl_opt.core.proof.leaves import ATTRIBUTES
+from mafl_opt.core.proof.lagrangian import Lagrangian
+from mafl_opt.core.proof.leaves import ATTRIBUTES, Leaf
+from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.core.terms import Facts
 
 
@@ -217,6 +220,55 @@ def test_a_tree_with_a_leaf_for_every_plan_proves_the_optimum(exhaustive):
         bound = certified_bound(scenario, {**certificate, "bound": 2 * z})
         assert bound <= z
         assert bound == pytest.approx(z, rel=ENUMERATED + PROVED_BOUND)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_ranges_of_a_leaf_hold_every_better_plan_of_its_box(figures, data):
+    """Figures of all feasible plans against random cuts, also right at a plan."""
+    scenario, plans = data.draw(st.sampled_from(figures))
+    ratios = Lagrangian(scenario, [], 1.0).ratios
+    progress, ratio, _ = data.draw(st.sampled_from(plans))
+    leaf = Leaf.whole(1)
+    for kind, value in (("progress", progress), ("ratio", ratio)):
+        factor = data.draw(st.sampled_from([0.9, 0.99, 1.0, 1.01, 1.1]))
+        leaf = leaf.cut(kind, 0, value * factor, high=data.draw(st.booleans()))
+    claim = data.draw(st.sampled_from(plans))[2] * data.draw(st.sampled_from([0.99, 1.0, 1.2]))
+    low, high, least, most = _ranges(ratios, leaf, claim)[0]
+    inside = [
+        (a, x)
+        for a, x, objective in plans
+        if objective < claim
+        and leaf.low[0] <= a <= leaf.high[0]
+        and leaf.ratio_low[0] <= x <= leaf.ratio_high[0]
+    ]
+    for a, x in inside:
+        assert low <= a <= high
+        assert least <= x <= most
+    target(float(len(inside)))
+
+
+@pytest.fixture(scope="module")
+def figures(exhaustive):
+    """A, Xi and O of every feasible plan of the scenarios with small trees."""
+    out = []
+    for scenario, _, _ in exhaustive:
+        found = []
+        for plan in joint_plans(scenario):
+            rows = [row for device in plan for row, _ in device]
+            report = check(scenario, bare(rows))
+            if report.ok:
+                found.append((report.tasks[0].progress, report.tasks[0].bound, report.objective))
+        out.append((scenario, found))
+    return out
+
+
+def bare(rows):
+    """A plan that claims nothing."""
+    return Plan(
+        sessions=Sessions.from_rows(rows), backend="hand", termination=Termination.COMPLETED,
+        point=PointStatus.FEASIBLE,
+    )  # fmt: skip
 
 
 def nodes(node):
