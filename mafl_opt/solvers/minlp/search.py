@@ -142,7 +142,7 @@ def _solve_small(run: Run, improver: Improver, engine: Engine, master: Master) -
     """Solve a small master for its plans alone; returns whether another is worth while."""
     before, limit = run.objective, run.remaining()
     if run.best is not None:
-        engine.start(_weights(master.points, run.best))
+        engine.start(_weights(master.points, run.schedule))
 
     def found(_: float | None, z: Floats | None) -> bool:
         if z is not None:
@@ -177,7 +177,7 @@ def _solve(run: Run, improver: Improver, engine: Engine, master: Master) -> tupl
         return gap_reached(run)
 
     if run.best is not None:
-        engine.start(_weights(master.points, run.best))
+        engine.start(_weights(master.points, run.schedule))
 
     while True:
         answer = engine.solve(time_limit=run.remaining(), gap=aim, nodes=_NODES, found=found)
