@@ -131,11 +131,18 @@ class _Proof:
         )
 
     def _leaf_holds(self, number: int, leaf: Leaf, claim: float) -> bool:
-        prices = self.lagrangian.prices[leaf.prices]
+        # The Lagrangian is concave in the prices: at a mixture of tables it is at least the mixture
+        # of its values.
+        tables = [(self.lagrangian.prices[k], weight) for k, weight in leaf.prices]
         value = 0.0
         for ratio, ends in zip(self.ratios, _ranges(self.ratios, leaf, claim), strict=True):
-            lam, mu = float(prices.error[ratio.task]), float(prices.progress[ratio.task])
-            value += ratio.minimum(ends, lam, mu)
+            j = ratio.task
+            lam = sum(weight * float(prices.error[j]) for prices, weight in tables)
+            mu = sum(weight * float(prices.progress[j]) for prices, weight in tables)
+            excess = float(leaf.excess_low[j]), float(leaf.excess_high[j])
+            value += max(
+                ratio.minimum(ends, lam, mu), ratio.excess_minimum(ends, excess, lam, mu)
+            )
             if value == math.inf:
                 return True
         for exact in (False, True):

@@ -59,6 +59,7 @@ class Lagrangian:
         self._kept: dict[int, SessionTable] = {}
         self._known: dict[int, _Devices] = {}
         self._caps: dict[tuple[int, bool], float] = {}
+        self._parts: dict[tuple[int, bool], float] = {}
         self._trains = np.zeros((scenario.num_devices, scenario.num_tasks), dtype=bool)
         survey = Survey.of(scenario)
         for number, table in self._tables():
@@ -80,19 +81,30 @@ class Lagrangian:
         exact : bool
             Also solve budgets and caps by labels, where prices leave a gap.
         """
-        prices, scenario = self.prices[leaf.prices], self.scenario
         splits = leaf.by_device()
         if splits and not self._can_train(splits):
             return np.inf
+        if splits:
+            return sum(w * self._value(k, splits, exact=exact) for k, w in leaf.prices)
+        for k, _ in leaf.prices:
+            if (k, exact) not in self._parts:
+                self._parts[k, exact] = self._value(k, splits, exact=exact)
+        return sum(weight * self._parts[k, exact] for k, weight in leaf.prices)
+
+    def _value(
+        self, k: int, splits: Mapping[int, tuple[DeviceSplit, ...]], *, exact: bool
+    ) -> float:
+        """Return the part at one price table."""
+        prices, scenario = self.prices[k], self.scenario
         with np.errstate(over="ignore", invalid="ignore"):
-            minima, size = self._devices(leaf.prices, splits, exact=exact)
+            minima, size = self._devices(k, splits, exact=exact)
             wide = 1 + WIDENING
             gaps = scenario.tasks.initial_gap + scenario.loss_drift.sum(axis=0)
             gain = float(prices.error @ gaps)
             paid = float(prices.uplink @ scenario.network.uplink_capacity.astype(float))
             open_caps = np.where(prices.is_listed, 0.0, prices.steps)
             paid += wide * float((open_caps @ scenario.tasks.step_cap).sum())
-            paid += self._cap_charges(leaf.prices, exact=exact)
+            paid += self._cap_charges(k, exact=exact)
             if prices.energy is not None:
                 paid += wide * float(prices.energy @ scenario.devices.energy_budget_j)
             value = gain - paid + minima - ROUNDING * (gain + paid + size)

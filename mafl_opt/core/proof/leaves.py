@@ -41,7 +41,7 @@ class DeviceSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """Plans with A and Xi in a box and some device splits, and the prices to be used there.
+    """Plans with A, Xi and Y in a box and some device splits, and the prices to be used there.
 
     Attributes
     ----------
@@ -49,23 +49,30 @@ class Leaf:
         Range of A.
     ratio_low, ratio_high : (tasks,)
         Range of Xi.
+    excess_low, excess_high : (tasks,)
+        Range of Y = Xi - Gamma' / A.
     splits : linked pairs (DeviceSplit, rest), the last one first; ``None`` at the end
-    prices : int
-        Number of the price table.
+    prices : pairs (number of a price table, weight)
+        The mixture of tables to use; weights > 0 that sum to 1.
     """
 
     low: Floats
     high: Floats
     ratio_low: Floats
     ratio_high: Floats
+    excess_low: Floats
+    excess_high: Floats
     splits: Any
-    prices: int
+    prices: tuple[tuple[int, float], ...]
 
     @classmethod
     def whole(cls, tasks: int, splits: Any = None, prices: int = -1) -> Leaf:
         """All plans, but for splits of devices."""
         zero, far = np.zeros(tasks), np.full(tasks, np.inf)
-        return cls(low=zero, high=far, ratio_low=zero, ratio_high=far, splits=splits, prices=prices)
+        return cls(
+            low=zero, high=far, ratio_low=zero, ratio_high=far, excess_low=zero, excess_high=far,
+            splits=splits, prices=((prices, 1.0),),
+        )  # fmt: skip
 
     def by_device(self) -> dict[int, tuple[DeviceSplit, ...]]:
         """Return the splits of each device that has some."""
@@ -81,8 +88,9 @@ class Leaf:
         return replace(self, low=self.low * (1 - SEAM), high=self.high * (1 + SEAM))
 
     def cut(self, kind: str, j: int, at: float, *, high: bool) -> Leaf:
-        """Return the leaf with the range of A_j or Xi_j cut at a value."""
-        name = {"progress": "", "ratio": "ratio_"}[kind] + ("low" if high else "high")
+        """Return the leaf with the range of A_j, Xi_j or Y_j cut at a value."""
+        name = {"progress": "", "ratio": "ratio_", "excess": "excess_"}[kind]
+        name += "low" if high else "high"
         ends = getattr(self, name).copy()
         ends[j] = max(ends[j], at) if high else min(ends[j], at)
         changed: dict[str, Any] = {name: ends}
@@ -108,7 +116,7 @@ def read_boxes(scenario: Scenario, entry: Any) -> tuple[list[Leaf], list[PriceTa
         for j in np.flatnonzero(low > high)[:1]:
             where = f"{path}.progress_max[{j}]"
             raise InputError(where, f"at least progress_min[{j}] = {low[j]:g}", float(high[j]))
-        leaves.append(replace(whole_box, low=low, high=high, prices=k))
+        leaves.append(replace(whole_box, low=low, high=high, prices=((k, 1.0),)))
     return leaves, found
 
 
@@ -137,9 +145,7 @@ def read_tree(scenario: Scenario, data: Any) -> tuple[list[Leaf], list[PriceTabl
             expected = f"at most {_NODES} nodes and {_DEPTH} levels"
             raise InputError("certificate.tree", expected, "more")
         if "split" not in table(path, node, ()):
-            k = table(path, node, ("prices",))["prices"]
-            k = whole(f"{path}.prices", k, 0, len(found) - 1)
-            leaves.append(replace(box, prices=k))
+            leaves.append(replace(box, prices=_mixture(path, node, len(found))))
             continue
         table(path, node, ("low", "high"))
         sides = _split(scenario, f"{path}.split", node["split"], box)
@@ -148,10 +154,25 @@ def read_tree(scenario: Scenario, data: Any) -> tuple[list[Leaf], list[PriceTabl
     return leaves, found
 
 
+def _mixture(path: str, node: Any, tables: int) -> tuple[tuple[int, float], ...]:
+    """Read which price tables a leaf uses: one, or several with weights."""
+    entry = table(path, node, ("prices",))["prices"]
+    if not isinstance(entry, list):
+        return ((whole(f"{path}.prices", entry, 0, tables - 1), 1.0),)
+    numbers = [whole(f"{path}.prices[{n}]", k, 0, tables - 1) for n, k in enumerate(entry)]
+    given = table(path, node, ("weights",))["weights"]
+    weights = prices(f"{path}.weights", given, (len(numbers),))
+    total = float(weights.sum())
+    if not 0 < total < np.inf:
+        raise InputError(f"{path}.weights", "numbers >= 0, not all 0", given)
+    # Whatever their sum, divided by it they make a mixture.
+    return tuple((k, w) for k, w in zip(numbers, (weights / total).tolist(), strict=True) if w > 0)
+
+
 def _split(scenario: Scenario, path: str, entry: Any, box: Leaf) -> tuple[Leaf, Leaf]:
     """Return the two sides of a split."""
     data = table(path, entry, ("at",))
-    for kind in ("progress", "ratio"):
+    for kind in ("progress", "ratio", "excess"):
         if kind in data:
             j = whole(f"{path}.{kind}", data[kind], 0, scenario.num_tasks - 1)
             if not scenario.tasks.weight[j] > 0:

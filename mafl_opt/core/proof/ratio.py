@@ -82,6 +82,41 @@ class Ratio:
             values.append(terms[0] - terms[1] + terms[2] - ROUNDING * sum(terms))
         return min(values) if all(map(math.isfinite, values)) else -math.inf
 
+    def excess_minimum(
+        self, ends: Range, excess: tuple[float, float], lam: float, mu: float
+    ) -> float:
+        """Minimise gamma (Gamma' / A + Y) - lam (Gamma' + Y A) + mu A; infinite with no plan left.
+
+        The same function, with Xi = Gamma' / A + Y. For given A it is linear in Y, so that Y is at
+        an end, and then it is convex or falls in A. Where Y ranges over little this says more than
+        `minimum` does, because Gamma' / A, which is most of Xi, is not relaxed.
+
+        Parameters
+        ----------
+        ends : tuple of float
+            Ranges of A > 0 and of Xi, in this order.
+        excess : tuple of float
+            Range of Y.
+        """
+        low, high, _, most = ends
+        least, top = max(excess[0], self.rate), min(excess[1], most - self.gap / high)
+        top += ROUNDING * (abs(most) + self.gap / high)
+        if math.isinf(top):
+            return -math.inf
+        spare = most - least
+        low = max(low, self.gap / spare * (1 - ROUNDING)) if spare > 0 else math.inf
+        if low > high or least > top:
+            return math.inf
+        values = []
+        for y in (least, top):
+            slope = mu - lam * y
+            at = math.sqrt(self.weight * self.gap / slope) if slope > 0 else high
+            for a in (low, min(max(at, low), high), high):
+                gain = self.weight * (self.gap / a + y) + mu * a
+                loss = lam * (self.gap + y * a)
+                values.append(gain - loss - 4 * ROUNDING * (gain + loss))
+        return min(values) if all(map(math.isfinite, values)) else -math.inf
+
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
