@@ -99,6 +99,8 @@ class Ratio:
             Range of Y.
         """
         low, high, _, most = ends
+        if low > high or high <= 0:
+            return math.inf
         least, top = max(excess[0], self.rate), min(excess[1], most - self.gap / high)
         top += ROUNDING * (abs(most) + self.gap / high)
         if math.isinf(top):

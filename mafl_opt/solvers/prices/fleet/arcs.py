@@ -206,7 +206,7 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
         box = float(min(tasks.most_batch[j], fleet.samples[i, j]))
         transfers(i, j, fleet, tasks, s)
         for tau in range(min(tasks.most_stale[j], slots - 1) + 1):
-            most = iterations(i, j, tau, fleet, tasks, table, e, s)
+            most, first = iterations(i, j, tau, fleet, tasks, table, e, s), 1
             for u in range(tau + 1, slots + 1):
                 r = u - 1 - tau
                 time = window(r, u, gone, down, up, instants)
@@ -216,16 +216,19 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
                 charge, toll = table.uplink[u - 1] + e * radio, table.step[u - 1, j]
                 root_time, left = np.sqrt(time), room.step[u - 1, j]
                 best = s.cost[u - 1, tau]
-                for l in range(1, most + 1):
-                    if s.steps[l] > left:
-                        break
+                # The iteration count that was best a slot before goes first: it spares the others.
+                guess = first
+                for turn in range(most + 1):
+                    l = turn if turn else guess
+                    if turn == guess or s.steps[l] > left:
+                        continue
                     extra = charge + toll * s.steps[l]
                     if s.least[l] + extra >= best:
                         continue
                     work = fleet.cycles[i, j] * l
                     top = min(np.floor(f_max * time / work * (1.0 + SLACK)), box)
                     if top < 1.0:
-                        break
+                        continue
                     rate = work / time
                     size = min(s.wish[l], max(f_min / rate, s.root[l] * root_time))
                     low = np.floor(min(max(size, 1.0), top))
@@ -244,7 +247,7 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
                         size, price = high, upper
                     price += s.base[l] + extra
                     if price < best:
-                        best = price
+                        best, first = price, l
                         s.cost[u - 1, tau] = price
                         s.task[u - 1, tau] = j
                         s.iterations[u - 1, tau] = l
