@@ -31,6 +31,7 @@ _MOST_CHOICES = 4_000
 # Share of the gap asked for that an integer program may leave.
 _ACCURACY = 0.1
 _LEAST_GAP = 1e-7
+_THOROUGH, _QUICK = 500, 100
 _SAME = 1e-9
 
 
@@ -86,7 +87,8 @@ class Heuristic:
         near = np.sort(slack[slack <= gap])
         limit = gap if near.size <= _MOST_CHOICES else float(near[_MOST_CHOICES])
         mine = np.array(sorted(k for _, chosen in plans for k in chosen), dtype=np.int64)
-        self._combine(np.union1d(np.flatnonzero(slack <= limit), mine), weights, mine, own)
+        chosen = np.union1d(np.flatnonzero(slack <= limit), mine)
+        self._combine(chosen, weights, mine, own, _THOROUGH)
 
     def around(self, point: Point) -> None:
         """Combine the plans of the master's pool at the weights of a fractional point."""
@@ -100,7 +102,7 @@ class Heuristic:
         mine = np.array(sorted(k for _, p in self._plans(best) for k in p), dtype=np.int64)
         pool = [k for _, chosen in self.master.plans for k in chosen]
         chosen = np.union1d(np.array(pool, dtype=np.int64), mine)
-        self._combine(chosen, weights, mine, np.inf)
+        self._combine(chosen, weights, mine, np.inf, _QUICK)
 
     def offer(self, chosen: Ints, event: str) -> None:
         """Offer some choices as a plan, if they are one."""
@@ -113,12 +115,12 @@ class Heuristic:
         self.run.offer(schedule, event)
 
     def _combine(
-        self, chosen: Ints, weights: tuple[Floats, Floats], start: Ints, ceiling: float
+        self, chosen: Ints, weights: tuple[Floats, Floats], start: Ints, ceiling: float, effort: int
     ) -> None:
         gap = _ACCURACY * max(self.run.options.gap, _LEAST_GAP) * abs(self.run.objective)
         found = solve_integer(
             self.oracle, chosen, weights, self.master.cuts, start, ceiling=ceiling, gap=gap,
-            seconds=self.run.remaining(),
+            effort=effort, seconds=self.run.remaining(),
         )  # fmt: skip
         for plan in found:
             self.offer(plan, "integer program")

@@ -16,13 +16,10 @@ __all__ = ["solve_integer"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# How often HiGHS may ask whether to go on: some ten times a node, and in its heuristics.
-_EFFORT = 800
-
 
 def solve_integer(
     oracle: Oracle, chosen: Ints, weights: tuple[Floats, Floats], cuts: list[Cut],
-    start: Ints, *, ceiling: float, gap: float, seconds: float | None,
+    start: Ints, *, ceiling: float, gap: float, effort: int, seconds: float | None,
 ) -> list[Ints]:  # fmt: skip
     """Minimise the linear objective over some choices.
 
@@ -41,9 +38,11 @@ def solve_integer(
         Objectives from here on are of no use.
     gap : float
         Absolute gap at which it may stop.
+    effort : int
+        How often HiGHS may ask whether to go on: some ten times a node, and in its heuristics.
+        Unlike a time, it makes the same call find the same plans.
     seconds : float or None
-        Wall clock it may take at most; what bounds it otherwise is a count of steps, so that
-        the same call finds the same plans.
+        Wall clock it may take at most.
 
     Returns
     -------
@@ -107,7 +106,7 @@ def solve_integer(
     def enough(event: highspy.HighsCallbackEvent) -> None:
         nonlocal asked
         asked += 1
-        if asked > _EFFORT:
+        if asked > effort:
             event.interrupt()
 
     highs.cbMipImprovingSolution.subscribe(keep)

@@ -15,9 +15,17 @@ from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.prices.exact.heuristic import Heuristic
 from mafl_opt.solvers.prices.exact.master import Master, Point
 from mafl_opt.solvers.prices.exact.node import Effort, Node, generate
-from mafl_opt.solvers.prices.exact.oracle import Limits, Oracle
+from mafl_opt.solvers.prices.exact.oracle import DeviceSplit, Limits, Oracle
 from mafl_opt.solvers.prices.exact.ratios import root_box, tighten
-from mafl_opt.solvers.prices.exact.splits import device_split, ratio_losses, ratio_split, trim
+from mafl_opt.solvers.prices.exact.splits import (
+    RatioSplit,
+    device_candidates,
+    make_split,
+    ratio_candidate,
+    ratio_losses,
+    sides,
+    trim,
+)
 from mafl_opt.solvers.prices.exact.tariff import Tariff
 from mafl_opt.solvers.recovery import recover
 
@@ -27,8 +35,13 @@ Floats = NDArray[np.float64]
 
 _BOX = Effort(rounds=0, iterations=80)
 _CUTS = Effort(rounds=6, iterations=200)
-# Ratios are split while they hold this share of what a node lacks, sessions after that.
-_LOOSE = 0.35
+_DEEP = Effort(rounds=3, iterations=120)
+# Splits that are tried before one is made, and how far.
+_TRIES = 5
+_TRY = Effort(rounds=0, iterations=6)
+_LEAST_GAIN = 1e-6
+# Ratios are split while they hold this share of what a node lacks; below the second, sessions are.
+_LOOSE, _TIGHT = 0.35, 0.05
 # The claim is a little stronger than the gap asks, for what rounding prices and sums costs.
 _CLOSER = 1e-3
 _LEAST_GAP = 3e-7
@@ -111,7 +124,7 @@ class Search:
         master.scale = self.top
         self._solved += 1
         tariff, point, losses = node.tariff, None, np.zeros_like(oracle.rules.weight)
-        for effort in (_BOX, _CUTS):
+        for effort in (_BOX, _DEEP if node.splits else _CUTS):
             bound, better, found = generate(
                 master, limits, node.box, none, tariff, self.target, effort, self.run.stop
             )
@@ -124,11 +137,35 @@ class Search:
         self._offer_tariff(node, tariff.shortened(), limits)
         if point is None or node.bound >= self.target or self.run.stop():
             return []
+        candidates: list[RatioSplit | DeviceSplit] = [*device_candidates(master, point, _TRIES)]
         self._seek_plans(point, tariff)
         rest = trim(oracle, node, self.target)
-        if losses.sum() > _LOOSE * (self.target - node.bound):
-            return ratio_split(rest, point, losses)
-        return device_split(master, rest, point) or ratio_split(rest, point, losses)
+        ratio, share = ratio_candidate(rest.box, point, losses), self.target - node.bound
+        if ratio is not None and losses.sum() > _LOOSE * share:
+            return make_split(rest, ratio, sides(rest, ratio))
+        if ratio is not None and (not candidates or losses.sum() > _TIGHT * share):
+            candidates.append(ratio)
+        return self._split(rest, candidates, tariff) if candidates else []
+
+    def _split(
+        self, node: Node, candidates: list[RatioSplit | DeviceSplit], tariff: Tariff
+    ) -> list[Node]:
+        """Try splits for a few iterations and make the one that raises both sides most."""
+        none = (np.zeros_like(self.oracle.rules.weight),) * 2
+        best, chosen, children = -1.0, candidates[0], sides(node, candidates[0])
+        for split in candidates:
+            gain, parts = 1.0, sides(node, split)
+            for part in parts:
+                limits = self.oracle.limits(part.splits)
+                bound, better, _ = generate(
+                    self.master, limits, part.box, none, tariff, self.target, _TRY, self.run.stop
+                )
+                if better is not None and bound > part.bound:
+                    self._offer_tariff(part, better.shortened(), limits)
+                gain *= max(min(part.bound, self.target) - node.bound, _LEAST_GAIN * self.top)
+            if gain > best:
+                best, chosen, children = gain, split, parts
+        return make_split(node, chosen, children)
 
     def _offer_tariff(self, node: Node, tariff: Tariff, limits: Limits) -> None:
         bound = self.oracle.bound(tariff, limits, node.box)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,18 @@ from mafl_opt.solvers.prices.exact.node import Node
 from mafl_opt.solvers.prices.exact.oracle import DeviceSplit, Oracle
 from mafl_opt.solvers.prices.exact.ratios import RatioBox, block_minimum
 
-__all__ = ["device_split", "ratio_losses", "ratio_split", "trim"]
+__all__ = [
+    "RatioSplit",
+    "device_candidates",
+    "make_split",
+    "ratio_candidate",
+    "ratio_losses",
+    "sides",
+    "trim",
+]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _BISECTIONS = 30
 # A trim below this share of a range is not worth a leaf.
@@ -23,6 +33,7 @@ _WORTH_TRIM = 0.02
 _INSIDE = 0.2
 _SAME = 1e-9
 _NARROW = 1e-7
+_INTEGRAL = 1e-6
 # Splits on these tell plans apart the more the further up they stand.
 _ATTRIBUTES = (("task", 1.0), ("receive", 0.9), ("upload", 0.9), ("iterations", 0.8),
                ("batch_size", 0.3))  # fmt: skip
@@ -60,13 +71,10 @@ def trim(oracle: Oracle, node: Node, target: float) -> Node:
 
 def _chain(node: Node, name: str, j: int, at: float, target: float, high_side: bool) -> Node:
     """Split at a trim: a proved leaf on one side, the rest on the other."""
-    parts = node.box.cut(name, j, at)
-    children = [
-        Node(box=part, splits=node.splits, bound=node.bound, tariff=node.tariff) for part in parts
-    ]
+    split = RatioSplit(name, j, at)
+    children = sides(node, split)
     children[int(high_side)].bound = max(target, node.bound)
-    node.children, node.split = children, {name: j, "at": at}
-    return children[1 - int(high_side)]
+    return make_split(node, split, children)[1 - int(high_side)]
 
 
 def _furthest(good: Callable[[float], bool], start: float, end: float) -> float:
@@ -96,13 +104,20 @@ def ratio_losses(master: Master, point: Point) -> Floats:
     return np.maximum(out, 0.0)
 
 
-def ratio_split(node: Node, point: Point, losses: Floats) -> list[Node]:
-    """Split the wider range of the task that loses most, between its middle and the master's.
+class RatioSplit(NamedTuple):
+    """A split of the range of A_j (``progress``) or Xi_j (``ratio``) at a value."""
 
-    Empty when there is nothing to split.
+    name: str
+    task: int
+    at: float
+
+
+def ratio_candidate(box: RatioBox, point: Point, losses: Floats) -> RatioSplit | None:
+    """Return a split of the wider range of the task that loses most; None when all are narrow.
+
+    It is halfway between the middle of the range and the master's point.
     """
     j = int(np.argmax(losses))
-    box = node.box
     widths = {
         name: float(
             (getattr(box, f"{name}_max")[j] - getattr(box, f"{name}_min")[j])
@@ -112,54 +127,76 @@ def ratio_split(node: Node, point: Point, losses: Floats) -> list[Node]:
     }
     name = max(widths, key=lambda n: widths[n])
     if widths[name] < _NARROW:
-        return []
+        return None
     low, high = float(getattr(box, f"{name}_min")[j]), float(getattr(box, f"{name}_max")[j])
     at = 0.5 * float(getattr(point, name)[j]) + 0.25 * (low + high)
     margin = _INSIDE * (high - low)
-    at = min(max(at, low + margin), high - margin)
-    parts = box.cut(name, j, at)
-    node.children = [
-        Node(box=part, splits=node.splits, bound=node.bound, tariff=node.tariff) for part in parts
-    ]
-    node.split = {name: j, "at": at}
-    return node.children
+    return RatioSplit(name, j, min(max(at, low + margin), high - margin))
 
 
-def device_split(master: Master, node: Node, point: Point) -> list[Node]:
-    """Split on the attribute of a device's session whose two sides share x most evenly.
+def device_candidates(master: Master, point: Point, count: int) -> list[DeviceSplit]:
+    """Return splits of sessions whose two sides share x most evenly, the best one first.
 
-    Empty when nothing is fractional.
+    One for each device and slot at most, and two for each device. Empty when nothing is fractional.
     """
     oracle, c = master.oracle, master.oracle.columns
     x = master.usage(point.plans)
     at = np.flatnonzero(x > _SAME)
     column = oracle.choices.column[at]
-    best: tuple[float, DeviceSplit | None] = (1e-6, None)
     values = {name: oracle.attribute(name)[at] for name, _ in _ATTRIBUTES}
-    for device in np.unique(c.device[column]):
+    found: list[tuple[float, DeviceSplit]] = []
+    for device in np.unique(c.device[column]).tolist():
+        mine: list[tuple[float, DeviceSplit]] = []
         for slot in range(1, oracle.problem.scenario.num_slots + 1):
             here = (c.device[column] == device) & (c.receive[column] < slot)
             here &= c.upload[column] >= slot
-            if not here.any():
-                continue
             mass = x[at[here]]
-            idle = max(1.0 - float(mass.sum()), 0.0)
-            for name, worth in _ATTRIBUTES:
-                value = values[name][here]
-                for n in (-1, *np.unique(value)[:-1].tolist()):
-                    below = idle + float(mass[value <= n].sum())
-                    score = worth * min(below, 1.0 - below)
-                    if score > best[0] + _SAME:
-                        best = (score, DeviceSplit(int(device), slot, name, int(n), False))
-    split = best[1]
-    if split is None:
-        return []
-    node.children = [
-        Node(box=node.box, splits=(*node.splits, split._replace(high=side)), bound=node.bound,
-             tariff=node.tariff)
-        for side in (False, True)
-    ]  # fmt: skip
-    node.split = {
-        "device": split.device, "slot": split.slot, "attribute": split.attribute, "at": split.at
-    }  # fmt: skip
-    return node.children
+            best = max(
+                (
+                    (score, DeviceSplit(device, slot, name, n, False))
+                    for name, worth in _ATTRIBUTES
+                    for score, n in _cuts_of(values[name][here], mass, worth)
+                ),
+                key=lambda pair: pair[0],
+                default=None,
+            )
+            if best is not None and best[0] > _INTEGRAL:
+                mine.append(best)
+        found += sorted(mine, key=lambda pair: -pair[0])[:2]
+    return [split for _, split in sorted(found, key=lambda pair: -pair[0])[:count]]
+
+
+def _cuts_of(value: Ints, mass: Floats, worth: float) -> list[tuple[float, int]]:
+    """Score every threshold of an attribute; idling counts as -1."""
+    idle = max(1.0 - float(mass.sum()), 0.0)
+    out = []
+    for n in (-1, *np.unique(value)[:-1].tolist()):
+        below = idle + float(mass[value <= n].sum())
+        out.append((worth * min(below, 1.0 - below), int(n)))
+    return out
+
+
+def sides(node: Node, split: RatioSplit | DeviceSplit) -> list[Node]:
+    """Return both sides of a split, with what is known of the node; low and high."""
+    if isinstance(split, RatioSplit):
+        parts = [(box, node.splits) for box in node.box.cut(split.name, split.task, split.at)]
+    else:
+        parts = [
+            (node.box, (*node.splits, split._replace(high=high))) for high in (False, True)
+        ]  # fmt: skip
+    return [
+        Node(box=box, splits=splits, bound=node.bound, tariff=node.tariff) for box, splits in parts
+    ]
+
+
+def make_split(node: Node, split: RatioSplit | DeviceSplit, children: list[Node]) -> list[Node]:
+    """Give a node the two sides of a split as children."""
+    node.children = children
+    if isinstance(split, RatioSplit):
+        node.split = {split.name: split.task, "at": split.at}
+    else:
+        node.split = {
+            "device": split.device, "slot": split.slot, "attribute": split.attribute,
+            "at": split.at,
+        }  # fmt: skip
+    return children
