@@ -14,7 +14,7 @@ from mafl_opt.solvers.prices.fleet.master import Master, Point
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.ratio import Range
 
-__all__ = ["Lesson", "blend", "first_totals", "learn"]
+__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "worth"]
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,10 @@ _SMOOTHING = 0.7
 # The box around the point: at first, at last, and how fast it shrinks.
 _WIDEST, _NARROWEST, _SHRINK = 3.0, 1.03, 0.8
 _MOST_STEPS = 120
+#: Evaluations of a device for its energy price: enough for all but a few.
+ROUNDS = 8
+# The same while the prices of what devices share are still far off, and when they no longer are.
+_FIRST_ROUNDS, _CLOSE = 3, 1e-3
 _START_STEPS = 16
 # Progress of the first try: the whole of the caps, or this small a part (in logs).
 _SMALLEST = -25.0
@@ -113,8 +117,9 @@ def learn(
     if table is None:
         table = _ratio_prices(t, progress, error)
     fixed = np.zeros(1) if correction is None else correction
+    rounds = _FIRST_ROUNDS
     for step in range(_MOST_STEPS):
-        answer = oracle.ask(table)
+        answer = oracle.ask(table, rounds=rounds)
         master.add(answer.totals)
         for _ in range(10):
             box = Range(
@@ -133,16 +138,18 @@ def learn(
         objective = point.objective(t)
         value = table.error @ (t.start + point.error) - table.progress @ point.progress
         value += t.energy_weight * point.energy
-        answered = answer.value + (_worth(t, table, fixed) if correction is not None else 0.0)
-        far = value - answered - answer.gap
-        if stop() or (step > 5 and far <= accuracy * objective):
+        answered = answer.value + (worth(t, table, fixed) if correction is not None else 0.0)
+        far = value - answered
+        if stop() or (step > 5 and far <= accuracy * objective + answer.gap and rounds == ROUNDS):
             break
+        if far <= _CLOSE * objective + answer.gap:
+            rounds = ROUNDS
         table = blend(table, point.table, _SMOOTHING if step else 0.0)
         width = max(_NARROWEST, 1.0 + (width - 1.0) * _SHRINK)
     return Lesson(objective=objective, point=point, table=table, steps=step + 1)
 
 
-def _worth(tasks: Tasks, table: Table, totals: Floats) -> float:
+def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
     """Cost of fixed totals at the prices."""
     most, slots = tasks.bits.size, tasks.capacity.size
     uplink = totals[1 + 2 * most : 1 + 2 * most + slots]

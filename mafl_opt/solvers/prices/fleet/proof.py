@@ -64,20 +64,23 @@ class Proof:
 
     @property
     def bound(self) -> float:
-        """No plan inside the root range has a lower O."""
-        return self._open[0][0] if self._open else np.inf
+        """No plan inside the root range has a lower O; holds wherever Ctrl-C cuts in."""
+        return _least(self._root)
 
     def push(
-        self, target: float, ask: Callable[[Table], float] | None, tighten: Callable[[Range], Range | None],
-        stop: Callable[[], bool],
+        self, target: float, ask: Callable[[Table], float],
+        tighten: Callable[[Range], Range | None], stop: Callable[[], bool],
+        refine: Callable[[int], bool] | None = None,
     ) -> None:  # fmt: skip
         """Raise the bound to the target.
 
         Parameters
         ----------
         target : float
-        ask : callable or None
+        ask : callable
             Gives the dual value of a table, after adding its answers to the master.
+        refine : callable or None
+            Improves the value of a table, given its number; false when it is as good as it gets.
         tighten : callable
             Cuts a range to where plans worth having can be; None when there are none.
         stop : callable
@@ -86,22 +89,39 @@ class Proof:
             _, _, node = heapq.heappop(self._open)
             bound, weights = self.mixtures.best(node.box)
             if bound > node.bound:
-                node.bound, node.weights = bound, weights
+                node.weights, node.bound = weights, bound
                 if self._open and bound > self._open[0][0]:
                     self._put(node)
                     continue
             if node.bound >= target:
                 self._put(node)
                 continue
+            if refine is not None and any(refine(int(k)) for k in np.argsort(-node.weights)[:3]
+                                          if node.weights[k] > 0):
+                self._put(node)
+                continue
             point = self.master.solve(node.box)
+            if point.objective(self.tasks) < target and self._holds(node.box, point):
+                # Mixtures of plans reach below: no prices lift the bound above that.
+                self._put(node)
+                return
             promised = point.value - node.bound > _PROMISE * (target - node.bound)
-            if ask is not None and promised and node.asked < _MOST_ASKED:
+            if promised and node.asked < _MOST_ASKED:
                 node.asked += 1
                 table = blend(mix(self.mixtures.tables, node.weights), point.table, 0.5)
                 self.mixtures.add(table, ask(table))
                 self._put(node)
                 continue
             self._split(node, point, tighten)
+
+    def _holds(self, box: Range, point: Point) -> bool:
+        """Whether the totals of a point lie in a box, and need not be missed at a price."""
+        used = self.tasks.weight > 0
+        excess = point.error[used] / np.maximum(point.progress[used], 1e-300)
+        inside = (point.progress[used] >= box.low[used] * (1 - 1e-9)) & (
+            excess <= box.excess_high[used] * (1 + 1e-9)
+        )
+        return bool(inside.all())
 
     def _put(self, node: _Node) -> None:
         self._count += 1
@@ -136,15 +156,36 @@ class Proof:
                 self._put(child)
             node.children.append(child)
 
+    def tables_used(self) -> list[int]:
+        """Numbers of the tables that leaves rest on."""
+        used: set[int] = set()
+        waiting: list[_Node | None] = [self._root]
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node.split is None:
+                used.update(np.flatnonzero(node.weights).tolist())
+            elif node is not None:
+                waiting.extend(node.children)
+        return sorted(used)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as a certificate lists it, with tables numbered as they were added."""
         return _listed(self._root)
 
 
+def _least(node: _Node | None) -> float:
+    """Least bound of the leaves; a node without both children is one."""
+    if node is None:
+        return np.inf
+    if len(node.children) < 2:
+        return node.bound
+    return min(_least(child) for child in node.children)
+
+
 def _listed(node: _Node | None) -> dict[str, Any]:
     if node is None:
         return {"prices": 0}
-    if node.split is None:
+    if node.split is None or len(node.children) < 2:
         used = np.flatnonzero(node.weights)
         if used.size == 1:
             return {"prices": int(used[0])}

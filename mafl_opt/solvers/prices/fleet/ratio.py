@@ -107,6 +107,11 @@ class Mixtures:
         self.tables.append(table)
         self.values.append(value)
 
+    def improve(self, number: int, value: float) -> None:
+        """Raise the value of a table."""
+        self.values[number] = max(value, self.values[number])
+        self._lp.changeColCost(3 * self._used.size + number, self.values[number])
+
     def best(self, box: Range) -> tuple[float, Floats]:
         """Bound of the best mixture on a box, and its weights; (tables,)."""
         lp, t = self._lp, self._tasks
