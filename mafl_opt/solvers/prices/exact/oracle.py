@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 #: Plans of single devices: the device and its choices, increasing.
 Plans = list[tuple[int, tuple[int, ...]]]
+
+
+# Session prices of columns that are this many times dearer than the price are not needed.
+_SPARE = 3.0
+_LOST = 1e-9
 
 
 class DeviceSplit(NamedTuple):
@@ -144,6 +150,22 @@ class Oracle:
         choice_slacks(self.choices, cost, limits.forced, answer.price, out)
         worth = answer.price * self._budget + answer.value
         return np.asarray(out - worth[self.columns.device[self.choices.column]])
+
+    def thinned(self, tariff: Tariff, limits: Limits, box: RatioBox) -> Tariff:
+        """Drop session prices that no device's cheapest plans meet, if the bound stands.
+
+        A column that costs a device several times its price too much stays out without it, and caps
+        earn no more with a price less; certificates get several times shorter.
+        """
+        value, answer = self.bound(tariff, limits, box)
+        if not np.isfinite(value):
+            return tariff
+        least = np.full(len(self.columns), np.inf)
+        np.minimum.at(least, self.choices.column, self.slacks(tariff, limits, answer))
+        session = np.where(least > _SPARE * tariff.session, 0.0, tariff.session)
+        thin = replace(tariff, session=session)
+        kept = self.bound(thin, limits, box)[0] >= value - _LOST * abs(value)
+        return thin if kept else tariff
 
     def shared(self, tariff: Tariff, *, exact: bool = True) -> float:
         """Return what the shared capacities earn at most: uplinks and step caps.

@@ -134,7 +134,8 @@ class Search:
             losses = ratio_losses(master, point)
             if losses.sum() > _LOOSE * (self.target - bound):
                 break
-        self._offer_tariff(node, tariff.shortened(), limits)
+        short = oracle.thinned(tariff.shortened(), limits, node.box)
+        self._offer_tariff(node, short, limits)
         if point is None or node.bound >= self.target or self.run.stop():
             return []
         candidates: list[RatioSplit | DeviceSplit] = [*device_candidates(master, point, _TRIES)]
