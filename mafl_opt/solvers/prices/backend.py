@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from mafl_opt.core.certificate import is_large
 from mafl_opt.core.plan import Plan
+from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import verdict
-from mafl_opt.solvers.prices import exact
+from mafl_opt.solvers.prices import exact, fleet
 
 __all__ = ["Prices"]
 
+# Up to so many devices the search branches on sessions; above it, few are fractional anyway.
+_SMALL = 40
+
 
 class Prices:
-    """Branch and price over device plans, step caps as knapsacks, boxes of A and Xi."""
+    """Small fleets by branch and price, large ones by prices learned on a sample."""
 
     name = "prices"
     summary = "prices on what devices share, exact device programs, branching (HiGHS, numba)"
@@ -24,5 +29,10 @@ class Prices:
 
     def solve(self, run: Run) -> Plan:
         """Search to the gap and wrap up."""
-        proof = exact.solve(run)
-        return run.plan(self.name, verdict(run), proof)
+        if run.problem.scenario.num_devices <= _SMALL:
+            return run.plan(self.name, verdict(run), exact.solve(run))
+        proof = fleet.solve(run)
+        ended = verdict(run) if run.best is not None else Termination.NUMERICAL
+        # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
+        derive = proof is None or not is_large(run.problem.scenario, proof)
+        return run.plan(self.name, ended, proof, derive=derive)

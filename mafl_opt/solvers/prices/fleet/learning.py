@@ -63,21 +63,24 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
     progress : (tasks,)
         0 for a task that nobody trains at any price.
     error : (tasks,)
-    totals : answers to the last prices, for the master
+    totals : all answers, for the master
     """
     t = oracle.tasks
     num_tasks, slots = t.bits.size, t.capacity.size
     low, high = np.full(num_tasks, _SMALLEST), np.zeros(num_tasks)
     most = 0.5 * slots * t.cap
     start = np.where(t.start > 0, t.start, 1.0)
+    answers = []
     for _ in range(_START_STEPS):
         progress = most * np.exp(0.5 * (low + high))
         answer = oracle.ask(_ratio_prices(t, progress, start), rounds=1)
+        answers.append(answer.totals)
         total = answer.totals.sum(axis=0)
         brought = total[1 + num_tasks : 1 + 2 * num_tasks]
         high = np.where(brought < progress, 0.5 * (low + high), high)
         low = np.where(brought < progress, low, 0.5 * (low + high))
-    return np.where(brought > 0, most * np.exp(low), 0.0), start, answer.totals
+    found = low > _SMALLEST
+    return np.where(found, most * np.exp(low), 0.0), start, np.stack(answers)
 
 
 def _ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
