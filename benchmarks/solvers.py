@@ -16,14 +16,14 @@ FLEETS = ((8, 2, 8, 0), (8, 2, 8, 1), (10, 3, 12, 0))
 #: Seconds; a run that reaches it is marked, its time then says nothing.
 TIME_LIMIT = 15.0
 RUNS = (
-    ("conic", "clarabel"), ("conic", "ecos"), ("conic", "scs"),
+    ("conic", "clarabel"), ("conic", "ecos"), ("conic", "scs"), ("prices", None),
     ("greedy", None), ("fedavg", None), ("fedasync", None), ("random", None),
 )  # fmt: skip
 
 
 def measure(problem, backend, solver):
     """Solve, check, and return objective, bound (nan without), seconds and whether it ran out."""
-    limit = TIME_LIMIT if backend == "conic" else None
+    limit = TIME_LIMIT if backend in ("conic", "prices") else None
     start = time.perf_counter()
     plan = mo.solve(problem, backend=backend, solver=solver, time_limit=limit)
     seconds = time.perf_counter() - start

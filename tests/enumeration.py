@@ -42,7 +42,7 @@ def enumerate_optimum(
     """
     facts = Facts.of(scenario)
     grid = None if batch_grid is None else set(batch_grid)
-    plans = [list(_device_plans(facts, i, grid)) for i in range(facts.num_devices)]
+    plans = [list(device_plans(facts, i, grid=grid)) for i in range(facts.num_devices)]
     totals = [np.array([_totals(facts, plan) for plan in device]) for device in plans]
     limits = _limits(facts)
     merged, picks = totals[0], np.arange(len(totals[0]))[:, None]
@@ -118,8 +118,13 @@ def session_options(
     return out
 
 
-def _device_plans(facts: Facts, i: int, grid: set[int] | None) -> Iterator[list[Any]]:
-    """Yield every set of non-overlapping sessions of a device that keeps its energy budget."""
+def device_plans(
+    facts: Facts, i: int, *, grid: set[int] | None = None, budget: bool = True
+) -> Iterator[list[Any]]:
+    """Yield every set of non-overlapping sessions of a device, as pairs of row and what it adds.
+
+    With `budget`, only those that keep the device's energy budget.
+    """
     options = session_options(facts, i, grid)
 
     def extend(g: int) -> Iterator[list[Any]]:
@@ -132,9 +137,9 @@ def _device_plans(facts: Facts, i: int, grid: set[int] | None) -> Iterator[list[
                 for option in options.get((g, u), []):
                     yield [option, *rest]
 
-    budget = facts.devices["energy_budget_j"][i] * _WIDE
+    limit = facts.devices["energy_budget_j"][i] * _WIDE if budget else math.inf
     for plan in extend(0):
-        if sum(adds["energy"] for _, adds in plan) <= budget:
+        if sum(adds["energy"] for _, adds in plan) <= limit:
             yield plan
 
 

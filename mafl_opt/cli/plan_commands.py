@@ -82,22 +82,35 @@ def solve(
 @click.command()
 @scenario_argument
 @click.argument("plan", metavar="PLAN")
+@click.option("--certificate", is_flag=True,
+              help="Derive the bound from the plan's certificate, however long that takes, and "
+              "fail unless it is proved.")  # fmt: skip
 @json_option
+@quiet_option
 @click.pass_context
-def check(context: click.Context, scenario: str, plan: str, as_json: bool) -> None:
+def check(
+    context: click.Context, scenario: str, plan: str, certificate: bool, as_json: bool, quiet: bool
+) -> None:
     """Re-derive objective, bound and feasibility of PLAN from the model page.
 
-    Exit code 1: a constraint is broken or the plan's header claims something untrue.
+    Certificates of large fleets are left out unless asked for. Exit code 1: a constraint is
+    broken, the plan's header claims something untrue, or with --certificate its bound is not
+    proved.
     """
     from mafl_opt.core.check import check as check_plan
     from mafl_opt.core.plan import Plan
+    from mafl_opt.report.summary import describe_proof
 
-    report = check_plan(load_scenario(scenario), Plan.load(plan))
+    loaded, chosen = load_scenario(scenario), Plan.load(plan)
+    with show_progress("check", silent=quiet or as_json) as progress:
+        report = check_plan(loaded, chosen, certificate=certificate or None, report=progress)
     if as_json:
         echo_json(report.to_dict())
     else:
         click.echo(str(report))
-    if not report.ok:
+        if certificate:
+            click.echo(f"\n{describe_proof(report)}")
+    if not report.ok or (certificate and not report.is_proved):
         context.exit(FAILED)
 
 

@@ -10,24 +10,26 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from mafl_opt.core.certificate import certified_bound
-from mafl_opt.core.errors import InputError
+from mafl_opt.core.certificate import Report
+from mafl_opt.core.claims import check_claims
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.core.status import PointStatus, Termination
+from mafl_opt.core.status import PointStatus
 from mafl_opt.core.terms import Facts
-from mafl_opt.core.verdict import CheckReport, TaskCheck, Violation
+from mafl_opt.core.verdict import (
+    CLAIM_TOLERANCE,
+    TOLERANCE,
+    CheckReport,
+    TaskCheck,
+    Violation,
+)
 
 __all__ = ["CLAIM_TOLERANCE", "TOLERANCE", "CheckReport", "TaskCheck", "Violation", "check"]
 
-#: A constraint is broken when it is missed by more than this part of its limit: a best frequency
-#: computed in floating point meets its deadline with equality only up to rounding.
-TOLERANCE = 1e-9
-#: Largest relative difference between a number of the header and the one derived again.
-CLAIM_TOLERANCE = 1e-6
 
-
-def check(scenario: Scenario, plan: Plan) -> CheckReport:
+def check(
+    scenario: Scenario, plan: Plan, *, certificate: bool | None = None, report: Report | None = None
+) -> CheckReport:
     """Derive objective, bounds, energies and constraints of a plan again (model page, 3 to 6).
 
     Parameters
@@ -37,6 +39,11 @@ def check(scenario: Scenario, plan: Plan) -> CheckReport:
         Any plan; its numbers may be absurd. A session that names no device, task or slot of the
         scenario, or whose frequency, mini-batch or iterations have no meaning, is reported and
         left out of the sums.
+    certificate : bool, optional
+        Whether to derive the bound of the plan's certificate again. Left open, it is derived
+        where that takes some seconds, and a warning says where it is not.
+    report : callable, optional
+        Called with a message and the fraction done while that goes on.
 
     Returns
     -------
@@ -54,7 +61,10 @@ def check(scenario: Scenario, plan: Plan) -> CheckReport:
     objective = facts.energy_weight * sum(energy) if facts.energy_weight else 0.0
     objective += sum(task.weight * task.bound for task in tasks if task.weight > 0)
     warnings = _warnings(tally, tasks, scenario, plan)
-    certified, claims = _check_claims(scenario, plan, objective, not tally.violations, warnings)
+    certified, claims = check_claims(
+        scenario, plan, objective, warnings, feasible=not tally.violations, derive=certificate,
+        report=report,
+    )  # fmt: skip
     return CheckReport(
         ok=not (tally.violations or claims),
         objective=objective,
@@ -244,57 +254,3 @@ def _warnings(
     if plan.point is not PointStatus.FEASIBLE and not tally.violations:
         out.append(f"the header says the point is {plan.point}, yet every constraint is met")
     return out
-
-
-def _check_claims(
-    scenario: Scenario, plan: Plan, objective: float, feasible: bool, warnings: list[str]
-) -> tuple[float | None, list[Violation]]:
-    """Compare the header with what was derived; return the certified bound and false claims."""
-    false: list[Violation] = []
-
-    def deny(constraint: str, where: str, found: float, limit: float) -> None:
-        amount = abs(found - limit)
-        false.append(
-            Violation(constraint=constraint, where=where, amount=amount, limit=limit, found=found)
-        )
-
-    def close(one: float, other: float) -> bool:
-        return one == other or abs(one - other) <= CLAIM_TOLERANCE * abs(other)
-
-    stated, bound = plan.objective, plan.bound
-    if stated is not None and not close(stated, objective):
-        deny("objective", "header objective", stated, objective)
-    # A plan that breaks a constraint may well lie below a true bound.
-    reach = objective if feasible else stated
-    if bound is not None and reach is not None:
-        if not bound <= reach + TOLERANCE * abs(reach):
-            deny("bound", "header bound above the objective", bound, reach)
-    elif bound is not None and math.isnan(bound):
-        deny("bound", "header bound", bound, objective)
-    if feasible and plan.termination is Termination.INFEASIBLE:
-        deny("bound", "termination INFEASIBLE beside a feasible plan", math.inf, objective)
-    if plan.termination is Termination.OPTIMAL and (bound is None or not close(bound, objective)):
-        deny("bound", "termination OPTIMAL", -math.inf if bound is None else bound, objective)
-    certified: float | None = None
-    if plan.certificate is not None:
-        try:
-            certified = certified_bound(scenario, plan.certificate)
-        except InputError as error:
-            deny("bound", str(error), math.nan if bound is None else bound, -math.inf)
-        else:
-            if bound is not None and not bound <= certified + CLAIM_TOLERANCE * abs(bound):
-                if plan.certificate["kind"] != "milp":
-                    where = "header bound above what the certificate proves"
-                    deny("bound", where, bound, certified)
-                elif plan.termination is Termination.OPTIMAL:
-                    deny("bound", "termination OPTIMAL on a solver's word", bound, certified)
-                else:
-                    warnings.append(
-                        f"the bound is the word of {plan.certificate['claimed_by']}; "
-                        f"derived again is {certified:.8g}"
-                    )
-    elif bound is not None:
-        warnings.append("the bound comes without a certificate and is not derived again")
-    if false and plan.scenario_sha256 not in ("", scenario.sha256):
-        deny("scenario", "the plan's claims hold for another scenario", math.nan, math.nan)
-    return certified, false

@@ -6,7 +6,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["CheckReport", "TaskCheck", "Violation"]
+__all__ = ["CLAIM_TOLERANCE", "TOLERANCE", "CheckReport", "TaskCheck", "Violation"]
+
+#: A constraint is broken when it is missed by more than this part of its limit: a best frequency
+#: computed in floating point meets its deadline with equality only up to rounding.
+TOLERANCE = 1e-9
+#: Largest relative difference between a number of the header and the one derived again.
+CLAIM_TOLERANCE = 1e-6
 
 #: What `found`, `limit` and `amount` of a violation are counted in.
 _UNITS = {"deadline": "s", "energy": "J", "staleness": "aggregations",
@@ -105,9 +111,18 @@ class CheckReport:
             return None
         return (self.objective - self.bound) / abs(self.objective)
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether the header states a bound and its certificate proves that."""
+        if self.bound is None or self.certified_bound is None:
+            return False
+        return self.bound <= self.certified_bound + CLAIM_TOLERANCE * abs(self.bound)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what is not finite becomes ``None``."""
-        plain: dict[str, Any] = _finite({**asdict(self), "gap": self.gap})
+        plain: dict[str, Any] = _finite(
+            {**asdict(self), "gap": self.gap, "is_proved": self.is_proved}
+        )
         return plain
 
     def __str__(self) -> str:

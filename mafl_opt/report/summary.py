@@ -119,6 +119,18 @@ def describe_plan(plan: Plan, report: CheckReport) -> str:
     return "\n".join(lines)
 
 
+def describe_proof(report: CheckReport) -> str:
+    """Return what became of the bound in the header of a plan."""
+    derived = report.certified_bound
+    if report.bound is None:
+        return "proof     none: the plan claims no bound"
+    if derived is None:
+        return "proof     none: the plan carries no certificate that can be read"
+    if report.is_proved:
+        return f"proof     proved: no feasible plan lies below {report.bound:.8g}"
+    return f"proof     lower than claimed: {derived:.8g} is proved, {report.bound:.8g} claimed"
+
+
 #: Violations that a summary prints; `mafl-opt check` prints more.
 _SHOWN = 5
 

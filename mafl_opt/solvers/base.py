@@ -17,7 +17,7 @@ from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["Backend", "Options", "Progress", "Run"]
+__all__ = ["Backend", "Incumbent", "Options", "Progress", "Run"]
 
 #: Called with a message and the fraction done, or None when that is unknown.
 Progress = Callable[[str, float | None], None]
@@ -50,6 +50,22 @@ class Options:
     solver: str | None = None
     initial: str = "greedy"
     pyomo_solver: str | None = None
+
+
+class Incumbent(Protocol):
+    """A feasible choice of sessions, as backends hold it while they work."""
+
+    def objective(self) -> float:
+        """O; inf while a weighted task is never trained."""
+        ...
+
+    def sessions(self) -> Sessions:
+        """Return the choice as a table of sessions."""
+        ...
+
+    def copy(self) -> Incumbent:
+        """Return one that later changes do not reach."""
+        ...
 
 
 class Backend(Protocol):
@@ -95,7 +111,7 @@ class Run:
     options: Options
     start: Plan | None = None
     progress: Progress | None = None
-    best: Schedule | None = None
+    best: Incumbent | None = None
     bound: float | None = None
     termination: Termination | None = None
     trace: list[dict[str, Any]] = field(default_factory=list)
@@ -110,6 +126,11 @@ class Run:
     def objective(self) -> float:
         """Objective of the best schedule; inf without one."""
         return self.best.objective() if self.best is not None else np.inf
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The best choice, where it is one of columns."""
+        return self.best if isinstance(self.best, Schedule) else None
 
     def stop(self) -> bool:
         """Whether the time limit has come; sets the termination if so."""
@@ -131,7 +152,7 @@ class Run:
         except KeyboardInterrupt:
             self.termination = Termination.INTERRUPTED
 
-    def offer(self, schedule: Schedule, event: str) -> None:
+    def offer(self, schedule: Incumbent, event: str) -> None:
         """Keep a schedule if it is feasible and better than the best so far."""
         objective = schedule.objective()
         if objective < self.objective:
@@ -165,9 +186,14 @@ class Run:
         self.say(f"{event}: {shown}" + ("" if self.bound is None else f", bound {self.bound:.6g}"))
 
     def plan(
-        self, name: str, termination: Termination, certificate: dict[str, Any] | None = None
-    ) -> Plan:
-        """Wrap up. A termination set on the way (time, Ctrl-C) wins over the one given here."""
+        self, name: str, termination: Termination, certificate: dict[str, Any] | None = None,
+        *, derive: bool = True,
+    ) -> Plan:  # fmt: skip
+        """Wrap up. A termination set on the way (time, Ctrl-C) wins over the one given here.
+
+        The bound printed is the one the checker's code derives from the certificate; without
+        `derive`, which is for fleets where that takes long, it is the certificate's claim.
+        """
         feasible = self.best is not None
         sessions = self.best.sessions() if self.best is not None else Sessions.empty()
         objective = self.problem.objective(sessions) if feasible else None
@@ -177,7 +203,11 @@ class Run:
                 # Attained, so a claim above it is round-off; a lower claim is as true.
                 certificate = {**certificate, "bound": min(certificate["bound"], objective)}
             # What is printed is what the checker derives from the certificate, not what we think.
-            bound = certified_bound(self.problem.scenario, certificate)
+            bound = (
+                certified_bound(self.problem.scenario, certificate)
+                if derive
+                else certificate["bound"]
+            )
             if certificate["kind"] == "milp":
                 # Beyond that, a solver's word, marked as such.
                 bound = max(bound, certificate["bound"])

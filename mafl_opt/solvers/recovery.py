@@ -32,7 +32,7 @@ def warm_up(run: Run, improver: Improver) -> None:
     schedule = Schedule(run.problem)
     fill(schedule, stop=run.stop)
     run.offer(schedule, "greedy")
-    schedule = improver.descend(run.best or schedule)
+    schedule = improver.descend(run.schedule or schedule)
     run.offer(schedule, "local search")
     improver.shake(
         schedule, rounds=_QUICK_ROUNDS, stop=stop,
@@ -68,7 +68,7 @@ def recover(
 
 def polish(run: Run, improver: Improver) -> None:
     """Search on from the best plan, if there is one."""
-    if run.best is not None:
+    if run.schedule is not None:
         improver.shake(
-            run.best, rounds=_FINAL_ROUNDS, found=lambda found: run.offer(found, "local search")
+            run.schedule, rounds=_FINAL_ROUNDS, found=lambda found: run.offer(found, "local search")
         )

@@ -20,6 +20,7 @@ __all__ = ["BackendInfo", "backends", "get_backend", "solve"]
 
 # Imported on use; third parties add to these through the entry-point group mafl_opt.solvers.
 _BACKENDS = {
+    "prices": "mafl_opt.solvers.prices.backend:Prices",
     "conic": "mafl_opt.solvers.conic:Conic",
     "sca": "mafl_opt.solvers.sca:Sca",
     "minlp": "mafl_opt.solvers.minlp:Minlp",
@@ -31,7 +32,7 @@ _BACKENDS = {
 }
 _VERSIONED = (
     "mafl-opt", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "pyomo", "highspy",
-    "pyscipopt",
+    "pyscipopt", "numba",
 )  # fmt: skip
 
 

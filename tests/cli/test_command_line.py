@@ -12,6 +12,7 @@ from small_plans import hand_made_plan
 from small_scenarios import plain_scenario
 
 from mafl_opt.cli.main import main
+from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import PointStatus, Termination
@@ -313,6 +314,33 @@ def test_check_fails_a_broken_plan_and_names_the_constraint(files):
     as_json = run("check", files / "scenario.json", files / "plan.json", "--json")
     assert as_json.exit_code == 1
     assert "box" in {entry["constraint"] for entry in json.loads(as_json.stdout)["violations"]}
+
+
+@pytest.mark.parametrize(
+    ("share", "bound", "words", "code"),
+    [
+        (0.99, 0.99, "proof     proved: no feasible plan lies below", 0),
+        (0.99, 1.01, "proof     lower than claimed", 1),
+        (None, 0.99, "proof     none: the plan carries no certificate", 1),
+        (0.99, None, "proof     none: the plan claims no bound", 1),
+    ],
+)
+def test_check_of_a_certificate_says_what_became_of_the_bound(files, share, bound, words, code):
+    """The floor, which needs no prices, is what an empty list of leaves proves."""
+    scenario = plain_scenario()
+    plan = hand_made_plan(scenario)
+    empty = {"kind": "lagrangian", "bound": 1e9, "leaves": []}
+    floor = certified_bound(scenario, empty)
+    certificate = None if share is None else {**empty, "bound": share * floor}
+    stated = None if bound is None else bound * floor
+    plan.replace(bound=stated, certificate=certificate).save(files / "plan.json")
+    arguments = ("check", files / "scenario.json", files / "plan.json", "--certificate")
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert words in result.stdout
+    as_json = run(*arguments, "--json")
+    assert as_json.exit_code == code
+    assert json.loads(as_json.stdout)["is_proved"] is (code == 0)
 
 
 def test_check_refuses_an_unreadable_plan_with_the_path_of_the_entry(files):

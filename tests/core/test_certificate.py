@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import PROVED_BOUND
 
-from mafl_opt.core.certificate import _Block, certified_bound
+from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 
@@ -284,24 +284,6 @@ def test_a_malformed_certificate_is_refused_with_its_path(damage, path):
     with pytest.raises(InputError) as caught:
         certified_bound(scenario, certificate)
     assert caught.value.path == path
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_ratio_block_lies_below_every_pair_a_better_plan_can_have_and_touches_one(seed):
-    rng = np.random.default_rng(seed)
-    weight, gap, rate = rng.uniform(0.5, 2.0, 3)
-    block = _Block(task=0, weight=weight, gap=gap, rate=rate, smallest=0.0, high=9.0)
-    low = rng.uniform(0.1, 1.0)
-    high = low * rng.uniform(1.01, 4.0)
-    room = weight * (gap / high + rate) * rng.uniform(1.01, 3.0)
-    lam, mu = 10.0 ** rng.uniform(-2, 2, 2)
-    a = np.linspace(low, high, 401)[:, None]
-    n = np.linspace(gap + rate * low, room * high / weight, 401)[None, :]
-    values = weight * n / a - lam * n + mu * a
-    found = block.minimum(low, high, room, lam, mu)
-    possible = (n >= gap + rate * a) & (weight * n / a <= room)
-    assert found <= values[possible].min()
-    assert found == pytest.approx(values.min(), rel=1e-3, abs=1e-3)
 
 
 def test_a_plan_of_one_session_keeps_the_smallest_progress_without_an_initial_gap():

@@ -11,6 +11,7 @@ from small_plans import hand_made_plan, rows
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import SAME_FORMULA
 
+from mafl_opt.core import certificate as certificate_module
 from mafl_opt.core.check import check
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
@@ -330,6 +331,30 @@ def test_check_denies_a_bound_the_certificate_does_not_prove():
     assert honest.warnings == check(scenario, plan).warnings
     lie = check(scenario, plan.replace(bound=proved * 1.00001, certificate=empty))
     assert constraints(lie) == {"bound"}
+
+
+def test_check_leaves_large_certificates_to_those_who_ask(monkeypatch):
+    scenario = plain_scenario()
+    leaf = {
+        "progress_min": [0.0, 0.0], "progress_max": [1.0, 1.0],
+        "prices": {"numerator": [0.0] * 2, "progress": [0.0] * 2, "uplink": [0.0] * 3,
+                   "step_cap": [[0.0] * 2] * 3, "energy": [0.0] * 2},
+    }  # fmt: skip
+    claim = {"kind": "lagrangian", "bound": 0.1, "leaves": [leaf]}
+    inner = {"kind": "milp", "bound": 0.1, "claimed_by": "someone", "proved": claim}
+    for certificate in (claim, inner):
+        plan = hand_made_plan(scenario).replace(bound=0.1, certificate=certificate)
+        assert check(scenario, plan).is_proved
+        unasked = check(scenario, plan, certificate=False)
+        assert unasked.certified_bound is None
+        assert not unasked.is_proved
+        with monkeypatch.context() as patch:
+            patch.setattr(certificate_module, "_LARGE", 20)
+            left_out = check(scenario, plan)
+            assert left_out.ok
+            assert left_out.certified_bound is None
+            assert any("--certificate" in text for text in left_out.warnings)
+            assert check(scenario, plan, certificate=True).is_proved
 
 
 def test_check_prints_what_a_person_needs():

@@ -191,7 +191,7 @@ def _solve(
         return gap_reached(run)
 
     if run.best is not None:
-        engine.start(_weights(master.points, run.best))
+        engine.start(_weights(master.points, run.schedule))
 
     while True:
         answer = engine.solve(time_limit=run.remaining(), gap=aim, nodes=_NODES, found=found)

@@ -70,7 +70,7 @@ class GridModel:
         cost.append(self._sum(joule, np.flatnonzero(joule)))
         self._model.setObjective(quicksum(cost), "minimize")
         if run.best is not None:
-            self._begin_with(run.best)
+            self._begin_with(run.schedule)
 
     def solve(self) -> str:
         """Solve and return SCIP's status."""

@@ -1,0 +1,1 @@
+"""Backend `prices`; see `backend`."""

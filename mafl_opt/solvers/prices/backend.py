@@ -1,0 +1,38 @@
+"""Backend `prices`: devices at prices, exactly; bounds that are derived again from the prices."""
+
+from __future__ import annotations
+
+from mafl_opt.core.certificate import is_large
+from mafl_opt.core.plan import Plan
+from mafl_opt.core.status import Termination
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.branching import verdict
+from mafl_opt.solvers.prices import exact, fleet
+
+__all__ = ["Prices"]
+
+# Up to so many devices the search branches on sessions; above it, few are fractional anyway.
+_SMALL = 40
+
+
+class Prices:
+    """Small fleets by branch and price, large ones by prices learned on a sample."""
+
+    name = "prices"
+    summary = "prices on what devices share, exact device programs, branching (HiGHS, numba)"
+    proves_bound = True
+    accepts = frozenset({"time_limit", "gap", "seed", "start"})
+
+    def missing(self) -> str:
+        """Nothing beyond the core is needed."""
+        return ""
+
+    def solve(self, run: Run) -> Plan:
+        """Search to the gap and wrap up."""
+        if run.problem.scenario.num_devices <= _SMALL:
+            return run.plan(self.name, verdict(run), exact.solve(run))
+        proof = fleet.solve(run)
+        ended = verdict(run) if run.best is not None else Termination.NUMERICAL
+        # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
+        derive = proof is None or not is_large(run.problem.scenario, proof)
+        return run.plan(self.name, ended, proof, derive=derive)

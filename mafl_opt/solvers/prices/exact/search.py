@@ -1,0 +1,210 @@
+"""The search on small fleets: plans at fixed ratio weights, then a tree of boxes and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.formulations.pricing import Prices
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.branching import objective_ceiling
+from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.prices.exact.heuristic import Heuristic
+from mafl_opt.solvers.prices.exact.master import Master, Point
+from mafl_opt.solvers.prices.exact.node import Effort, Node, generate
+from mafl_opt.solvers.prices.exact.oracle import DeviceSplit, Limits, Oracle
+from mafl_opt.solvers.prices.exact.ratios import root_box, tighten
+from mafl_opt.solvers.prices.exact.splits import (
+    RatioSplit,
+    device_candidates,
+    make_split,
+    ratio_candidate,
+    ratio_losses,
+    sides,
+    trim,
+)
+from mafl_opt.solvers.prices.exact.tariff import Tariff
+from mafl_opt.solvers.recovery import recover
+
+__all__ = ["Search"]
+
+Floats = NDArray[np.float64]
+
+_BOX = Effort(rounds=0, iterations=80)
+_CUTS = Effort(rounds=6, iterations=200)
+_DEEP = Effort(rounds=3, iterations=120)
+# Splits that are tried before one is made, and how far.
+_TRIES = 5
+_TRY = Effort(rounds=0, iterations=6)
+_LEAST_GAIN = 1e-6
+# Ratios are split while they hold this share of what a node lacks; below the second, sessions are.
+_LOOSE, _TIGHT = 0.35, 0.05
+# The claim is a little stronger than the gap asks, for what rounding prices and sums costs.
+_CLOSER = 1e-3
+_LEAST_GAP = 3e-7
+# Nodes after which integer programs are tried at a node's own weights: each twice the last.
+_FIRST_TRY = 8
+
+
+class Search:
+    """Branch and price on one problem.
+
+    Parameters
+    ----------
+    run : Run
+        Gets plans and bounds.
+    improver : Improver
+    """
+
+    def __init__(self, run: Run, improver: Improver) -> None:
+        self.run, self.improver, problem = run, improver, run.problem
+        self.oracle = Oracle(problem)
+        self.ceiling = objective_ceiling(problem)
+        self.master = Master(self.oracle, self.ceiling)
+        self.heuristic = Heuristic(run, self.oracle, self.master)
+        nothing = Tariff.nothing(problem)
+        box = root_box(self.oracle.rules, self.ceiling)
+        bound = self.oracle.bound(nothing, self.oracle.free, box)[0]
+        self.root = Node(box=box, splits=(), bound=bound, tariff=nothing)
+        self._open = [self.root]
+        self._solved, self._next_try = 0, _FIRST_TRY
+
+    @property
+    def top(self) -> float:
+        """Objective of the best plan; without one, more than any plan has."""
+        return min(self.run.objective, self.ceiling)
+
+    @property
+    def target(self) -> float:
+        """Bound at which a node needs no more work."""
+        if self.run.best is None:
+            return self.ceiling * (1.0 + _LEAST_GAP)
+        gap = max(self.run.options.gap * (1.0 - _CLOSER), _LEAST_GAP)
+        return self.top - gap * abs(self.top)
+
+    def branch(self) -> None:
+        """Work on the open node of least bound until all reach the target, or time is up."""
+        start = self.heuristic.tariff
+        if start is not None:
+            # Prices at the ratio weights of a good plan are better to begin with than none.
+            self._offer_tariff(self.root, start.shortened(), self.oracle.free)
+        while not self.run.stop():
+            self.run.raise_bound(
+                min(self.bound(), self.run.objective), f"node {self._solved}"
+            )  # fmt: skip
+            self._open = [node for node in self._open if node.bound < self.target]
+            if not self._open:
+                return
+            node = min(self._open, key=lambda n: n.bound)
+            self._open.remove(node)
+            self._open += self._work(node)
+
+    def bound(self) -> float:
+        """Least bound of the leaves."""
+        return min(node.bound for node in self._leaves())
+
+    def _leaves(self) -> Iterator[Node]:
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            if node.split is None:
+                yield node
+            else:
+                stack += node.children
+
+    def _work(self, node: Node) -> list[Node]:
+        """Bound a node; returns what is left of it, split. Nothing: done, or no split helps."""
+        oracle, master = self.oracle, self.master
+        none = (np.zeros_like(oracle.rules.weight),) * 2
+        limits = oracle.limits(node.splits)
+        node.box = tighten(oracle.rules, node.box, self.top)
+        master.scale = self.top
+        self._solved += 1
+        tariff, point, losses = node.tariff, None, np.zeros_like(oracle.rules.weight)
+        for effort in (_BOX, _DEEP if node.splits else _CUTS):
+            bound, better, found = generate(
+                master, limits, node.box, none, tariff, self.target, effort, self.run.stop
+            )
+            tariff, point = better or tariff, found or point
+            if point is None or bound >= self.target or self.run.stop():
+                break
+            losses = ratio_losses(master, point)
+            if losses.sum() > _LOOSE * (self.target - bound):
+                break
+        short = oracle.thinned(tariff.shortened(), limits, node.box)
+        self._offer_tariff(node, short, limits)
+        if point is None or node.bound >= self.target or self.run.stop():
+            return []
+        candidates: list[RatioSplit | DeviceSplit] = [*device_candidates(master, point, _TRIES)]
+        self._seek_plans(point, tariff)
+        rest = trim(oracle, node, self.target)
+        ratio, share = ratio_candidate(rest.box, point, losses), self.target - node.bound
+        if ratio is not None and losses.sum() > _LOOSE * share:
+            return make_split(rest, ratio, sides(rest, ratio))
+        if ratio is not None and (not candidates or losses.sum() > _TIGHT * share):
+            candidates.append(ratio)
+        return self._split(rest, candidates, tariff) if candidates else []
+
+    def _split(
+        self, node: Node, candidates: list[RatioSplit | DeviceSplit], tariff: Tariff
+    ) -> list[Node]:
+        """Try splits for a few iterations and make the one that raises both sides most."""
+        none = (np.zeros_like(self.oracle.rules.weight),) * 2
+        best, chosen, children = -1.0, candidates[0], sides(node, candidates[0])
+        for split in candidates:
+            gain, parts = 1.0, sides(node, split)
+            for part in parts:
+                limits = self.oracle.limits(part.splits)
+                bound, better, _ = generate(
+                    self.master, limits, part.box, none, tariff, self.target, _TRY, self.run.stop
+                )
+                if better is not None and bound > part.bound:
+                    self._offer_tariff(part, better.shortened(), limits)
+                gain *= max(min(part.bound, self.target) - node.bound, _LEAST_GAIN * self.top)
+            if gain > best:
+                best, chosen, children = gain, split, parts
+        return make_split(node, chosen, children)
+
+    def _offer_tariff(self, node: Node, tariff: Tariff, limits: Limits) -> None:
+        bound = self.oracle.bound(tariff, limits, node.box)[0]
+        if bound > node.bound:
+            node.tariff, node.bound = tariff, bound
+
+    def _seek_plans(self, point: Point, tariff: Tariff) -> None:
+        """Turn a node's point into plans: as it is, rounded, or by an integer program."""
+        x = self.master.usage(point.plans)
+        self.heuristic.offer(np.flatnonzero(x > 0.5), "node")
+        if self.run.best is None:
+            s, c = self.run.problem.scenario, self.oracle.columns
+            prices = Prices(
+                numerator=tariff.numerator, progress=tariff.progress, uplink=tariff.uplink,
+                step_cap=tariff.step, energy=np.zeros(s.num_devices),
+            )  # fmt: skip
+            wish = np.bincount(self.oracle.choices.column, x, minlength=len(c))
+            recover(self.run, self.improver, np.clip(wish, 0, 1), prices, thorough=False)
+        elif self._solved >= self._next_try:
+            self._next_try *= 2
+            self.heuristic.around(point)
+
+    def certificate(self) -> dict[str, Any]:
+        """Return the tree with its prices, as a certificate."""
+        tables: dict[int, int] = {}
+        prices: list[dict[str, Any]] = []
+        out: dict[str, Any] = {}
+        stack = [(self.root, out)]
+        while stack:
+            node, entry = stack.pop()
+            if node.split is None:
+                key = id(node.tariff)
+                if key not in tables:
+                    tables[key] = len(prices)
+                    prices.append(node.tariff.to_dict(self.oracle.columns))
+                entry["prices"] = tables[key]
+                continue
+            entry["split"], entry["low"], entry["high"] = dict(node.split), {}, {}
+            stack += [(node.children[0], entry["low"]), (node.children[1], entry["high"])]
+        bound = min(self.bound(), 1e300)
+        return {"kind": "tree", "bound": bound, "prices": prices, "tree": out}

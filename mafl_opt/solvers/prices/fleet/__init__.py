@@ -1,0 +1,29 @@
+"""Large fleets: compiled device programs, prices learned on a sample, plans assigned in a sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.search import Search
+
+__all__ = ["solve"]
+
+
+def solve(run: Run) -> dict[str, Any] | None:
+    """Find a plan and a bound for a large fleet until the gap is reached or time is up.
+
+    Parameters
+    ----------
+    run : Run
+        Gets plans and bounds; Ctrl-C ends it like a time limit.
+
+    Returns
+    -------
+    certificate : dict or None
+        Of kind ``tree``; None when it was cut short before there was a bound.
+    """
+    search = Search(run)
+    with run.interruptible():
+        search.work()
+    return search.certificate()

@@ -1,0 +1,107 @@
+"""Plans of a large fleet: devices planned one after the other in the room that the others leave.
+
+At prices that learning found, devices' own plans nearly add up to the limits. A sweep makes them
+fit; further sweeps, at the marginal prices of what has been reached, let single devices improve
+until little changes. O is followed exactly and never rises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.core.plan import Sessions
+from mafl_opt.solvers.prices.fleet.arcs import Table, scratch
+from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
+from mafl_opt.solvers.prices.fleet.kernel import assign_devices
+from mafl_opt.solvers.prices.fleet.labels import pool
+
+__all__ = ["Assignment"]
+
+Floats = NDArray[np.float64]
+
+_BLOCK = 2048
+# The search for a device's energy price, and how close its plan must come to its bound.
+_ROUNDS = 8
+
+
+class Assignment:
+    """Sessions of every device, with their totals.
+
+    Parameters
+    ----------
+    fleet : Fleet
+    tasks : Tasks
+    energy_price : (devices,)
+        Where to start for each.
+    accuracy : float
+        A device's plan may be this far from the best.
+
+    Attributes
+    ----------
+    totals : (1 + 2 J + G + G J,)
+    """
+
+    def __init__(
+        self, fleet: Fleet, tasks: Tasks, energy_price: Floats, accuracy: float
+    ) -> None:
+        self.fleet, self.tasks, self.accuracy = fleet, tasks, accuracy
+        num_tasks, slots = tasks.bits.size, tasks.capacity.size
+        self.totals = np.zeros(1 + 2 * num_tasks + slots * (1 + num_tasks))
+        self._energy_price = energy_price
+        self._plans = np.zeros((fleet.size, slots, 5), dtype=np.int32)
+        self._counts = np.zeros(fleet.size, dtype=np.int32)
+        self._pool, self._scratch = pool(), scratch(tasks)
+
+    @property
+    def objective(self) -> float:
+        """O of the plan; inf while a weighted task is never trained."""
+        t, most = self.tasks, self.tasks.bits.size
+        used = t.weight > 0
+        progress = self.totals[1 + most : 1 + 2 * most][used]
+        if (progress <= 1e-12 * t.cap[used]).any():
+            return np.inf
+        error = (t.start + self.totals[1 : 1 + most])[used]
+        return float(t.weight[used] @ (error / progress) + t.energy_weight * self.totals[0])
+
+    def sweep(self, table: Table, *, stop: Callable[[], bool]) -> int:
+        """Plan every device anew at the prices; returns how many got a new plan."""
+        changed = 0
+        for start in range(0, self.fleet.size, _BLOCK):
+            if stop():
+                break
+            block = slice(start, min(start + _BLOCK, self.fleet.size))
+            changed += assign_devices(
+                self.fleet.part(block.start, block.stop), self.tasks, table,
+                self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
+                self._plans[block], self._counts[block], self.totals,
+            )  # fmt: skip
+        return changed
+
+    def marginal(self, table: Table, share: float) -> Table:
+        """Return the marginal prices of the totals reached, with a share of the others'."""
+        t, most = self.tasks, self.tasks.bits.size
+        progress = self.totals[1 + most : 1 + 2 * most]
+        error = t.weight / progress
+        return Table(
+            error=error, progress=error * (t.start + self.totals[1 : 1 + most]) / progress,
+            uplink=share * table.uplink, step=share * table.step,
+        )  # fmt: skip
+
+    def sessions(self) -> Sessions:
+        """Return the plan as a table, each session at its best frequency."""
+        f, t = self.fleet, self.tasks
+        device = np.repeat(np.arange(f.size), self._counts)
+        kept = np.arange(self._plans.shape[1]) < self._counts[:, None]
+        task, receive, upload, iterations, batch = self._plans[kept].T.astype(np.int64)
+        down = t.bits[task] / f.down_rate[device, receive]
+        up = t.bits[task] / f.up_rate[device, upload - 1]
+        time = t.instants[upload] - t.instants[receive] - down - up
+        rate = f.cycles[device, task] * iterations * batch / time
+        return Sessions(
+            device=device, task=task, receive=receive, upload=upload,
+            cpu_hz=np.clip(rate, f.f_min[device], f.f_max[device]), batch_size=batch,
+            iterations=iterations,
+        ).sorted()  # fmt: skip

@@ -1,0 +1,164 @@
+"""Prices of a large fleet: column generation with smoothed prices on a box that follows the point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.solvers.prices.fleet.arcs import Table
+from mafl_opt.solvers.prices.fleet.arrays import Tasks
+from mafl_opt.solvers.prices.fleet.master import Master, Point
+from mafl_opt.solvers.prices.fleet.oracle import Oracle
+from mafl_opt.solvers.prices.fleet.ratio import Range
+
+__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "worth"]
+
+Floats = NDArray[np.float64]
+
+# Weight of the old prices in the next ones asked.
+_SMOOTHING = 0.7
+# The box around the point: at first, at last, and how fast it shrinks.
+_WIDEST, _NARROWEST, _SHRINK = 3.0, 1.03, 0.8
+_MOST_STEPS = 120
+#: Evaluations of a device for its energy price: enough for all but a few.
+ROUNDS = 8
+# The same while the prices of what devices share are still far off, and when they no longer are.
+_FIRST_ROUNDS, _CLOSE = 3, 1e-3
+_START_STEPS = 16
+# Progress of the first try: the whole of the caps, or this small a part (in logs).
+_SMALLEST = -25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """What learning ends with.
+
+    objective : float
+        O of the mixture of answers, about the optimum of the relaxation.
+    point : Point
+    table : Table
+        The prices, smoothed.
+    steps : int
+    """
+
+    objective: float
+    point: Point
+    table: Table
+    steps: int
+
+
+def blend(old: Table, new: Table, weight: float) -> Table:
+    """Return weight * old + (1 - weight) * new."""
+    return Table(*(weight * a + (1.0 - weight) * b for a, b in zip(old, new, strict=True)))
+
+
+def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
+    """Find totals to start from: A_j that devices bring at the prices that belong to it.
+
+    Returns
+    -------
+    progress : (tasks,)
+        0 for a task that nobody trains at any price.
+    error : (tasks,)
+    totals : all answers, for the master
+    """
+    t = oracle.tasks
+    num_tasks, slots = t.bits.size, t.capacity.size
+    low, high = np.full(num_tasks, _SMALLEST), np.zeros(num_tasks)
+    most = 0.5 * slots * t.cap
+    start = np.where(t.start > 0, t.start, 1.0)
+    answers = []
+    for _ in range(_START_STEPS):
+        progress = most * np.exp(0.5 * (low + high))
+        answer = oracle.ask(_ratio_prices(t, progress, start), rounds=1)
+        answers.append(answer.totals)
+        total = answer.totals.sum(axis=0)
+        brought = total[1 + num_tasks : 1 + 2 * num_tasks]
+        high = np.where(brought < progress, 0.5 * (low + high), high)
+        low = np.where(brought < progress, low, 0.5 * (low + high))
+    found = low > _SMALLEST
+    return np.where(found, most * np.exp(low), 0.0), start, np.stack(answers)
+
+
+def _ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
+    """Prices of the ratio at a point, everything else free."""
+    slots = tasks.capacity.size
+    return Table(
+        error=tasks.weight / progress,
+        progress=tasks.weight * (tasks.start + error) / progress**2,
+        uplink=np.zeros(slots), step=np.zeros((slots, tasks.bits.size)),
+    )  # fmt: skip
+
+
+def learn(
+    oracle: Oracle, master: Master, progress: Floats, error: Floats, *, table: Table | None,
+    accuracy: float, correction: Floats | None, stop: Callable[[], bool],
+) -> Lesson:  # fmt: skip
+    """Find prices at which devices' own plans make a good plan together.
+
+    Parameters
+    ----------
+    oracle, master
+    progress, error : (tasks,)
+        A_j and R_j to start from.
+    table : Table or None
+        Prices to start from.
+    accuracy : float
+        Relative to the objective: when the mixture and the bound at fixed ratio weights are this
+        close, learning ends.
+    correction : (totals,) or None
+        Added to every answer.
+    stop : callable
+    """
+    t = oracle.tasks
+    used = t.weight > 0
+    excess = np.maximum(error, 1e-12 * t.start) / progress
+    width = _WIDEST if table is None else 1.2
+    if table is None:
+        table = _ratio_prices(t, progress, error)
+    fixed = np.zeros(1) if correction is None else correction
+    rounds = _FIRST_ROUNDS
+    for step in range(_MOST_STEPS):
+        answer = oracle.ask(table, rounds=rounds)
+        master.add(answer.totals)
+        for _ in range(10):
+            box = Range(
+                low=progress / width, high=np.minimum(progress * width, master.by_progress),
+                excess_low=excess / width, excess_high=excess * width,
+            )  # fmt: skip
+            point = master.solve(box)
+            new = np.where(used, point.progress, progress)
+            moved = np.abs(new / progress - 1.0).max()
+            progress = new
+            ratio = np.where(used, np.maximum(point.error / progress, 1e-12), excess)
+            moved = max(moved, float(np.abs(ratio / excess - 1.0).max()))
+            excess = ratio
+            if moved < 0.3 * (width - 1.0):
+                break
+        objective = point.objective(t)
+        value = table.error @ (t.start + point.error) - table.progress @ point.progress
+        value += t.energy_weight * point.energy
+        answered = answer.value + (worth(t, table, fixed) if correction is not None else 0.0)
+        far = value - answered
+        if stop() or (step > 5 and far <= accuracy * objective + answer.gap and rounds == ROUNDS):
+            break
+        if far <= _CLOSE * objective + answer.gap:
+            rounds = ROUNDS
+        table = blend(table, point.table, _SMOOTHING if step else 0.0)
+        width = max(_NARROWEST, 1.0 + (width - 1.0) * _SHRINK)
+    return Lesson(objective=objective, point=point, table=table, steps=step + 1)
+
+
+def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
+    """Cost of fixed totals at the prices."""
+    most, slots = tasks.bits.size, tasks.capacity.size
+    uplink = totals[1 + 2 * most : 1 + 2 * most + slots]
+    step = totals[1 + 2 * most + slots :].reshape(slots, most)
+    return float(
+        tasks.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
+        - table.progress @ totals[1 + most : 1 + 2 * most]
+        + table.uplink @ uplink + (table.step * step).sum()
+    )  # fmt: skip

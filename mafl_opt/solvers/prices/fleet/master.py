@@ -1,0 +1,191 @@
+"""The restricted master of a large fleet: a small linear program over answers to prices.
+
+Devices are cut into groups; every price table asked so far gives a column a group: what the group's
+plans add up to. The ratio is relaxed on a box of A_j and Y_j = (N_j - Gamma'_j) / A_j (see `ratio`):
+tangents of Gamma'_j / A_j, and the two upper planes of the product Y_j A_j (McCormick). Its duals
+are prices of everything devices share. Scaled: N by Gamma', A by half the step caps' sum, limits
+to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.solvers.prices.fleet.arcs import Table
+from mafl_opt.solvers.prices.fleet.arrays import Tasks
+from mafl_opt.solvers.prices.fleet.ratio import Range, progress_points
+
+__all__ = ["Master", "Point"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_INF = highspy.kHighsInf
+# Cost of missing the least progress of a box by its whole scale, in typical objectives.
+_ELASTIC = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Point:
+    """Solution of the master.
+
+    value : float
+        Of the relaxation; no bound, answers are missing.
+    error, progress, energy
+        R_j = N_j - Gamma'_j, A_j (tasks,) and J of the mixture of answers.
+    ratio : (tasks,)
+        What the relaxation takes for Gamma'_j / A_j + Y_j.
+    table : Table
+        Its duals.
+    """
+
+    value: float
+    error: Floats
+    progress: Floats
+    ratio: Floats
+    energy: float
+    table: Table
+
+    def objective(self, tasks: Tasks) -> float:
+        """O of the mixture of plans."""
+        used = tasks.weight > 0
+        ratio = (tasks.start + self.error)[used] / self.progress[used]
+        return float(tasks.weight[used] @ ratio) + tasks.energy_weight * self.energy
+
+
+class Master:
+    """The linear program; see the module's docstring.
+
+    Parameters
+    ----------
+    tasks : Tasks
+    groups : int
+    scale : float
+        Typical objective.
+    """
+
+    def __init__(self, tasks: Tasks, groups: int, scale: float) -> None:
+        self.tasks, self.groups, self.scale = tasks, groups, scale
+        self.num_tasks, self.num_slots = tasks.bits.size, tasks.capacity.size
+        self.by_progress = 0.5 * self.num_slots * tasks.cap
+        self.by_error = np.where(tasks.start > 0, tasks.start, 1.0)
+        self._used = tasks.weight > 0
+        self._totals = [np.zeros(1 + 2 * self.num_tasks + self.num_slots * (1 + self.num_tasks))]
+        self._lp = lp = highspy.Highs()
+        lp.setOptionValue("output_flag", False)
+        lp.setOptionValue("threads", 1)
+        shared = self.num_slots * (1 + self.num_tasks)
+        none, nothing = np.zeros(0, dtype=np.int32), np.zeros(0)
+        for _ in range(shared + groups):
+            lp.addRow(-_INF, 1.0, 0, none, nothing)
+        self._group_row = shared
+        self._progress_row = shared + groups
+        self._error_row = self._progress_row + self.num_tasks
+        for j in range(self.num_tasks):
+            lp.addRow(0.0, _INF, 0, none, nothing)
+        for _ in range(2 * self.num_tasks):
+            lp.addRow(-_INF, 0.0, 0, none, nothing)
+        self._tangent_row = self._error_row + 2 * self.num_tasks
+        points = progress_points(1.0, 1.0).size
+        for _ in range(points * self.num_tasks):
+            lp.addRow(-_INF, _INF, 0, none, nothing)
+        # A, Y, what stands for Gamma' / A, what A is short of; planes get numbers with the box.
+        for j in range(self.num_tasks):
+            row = np.array([self._progress_row + j], dtype=np.int32)
+            lp.addCol(0.0, 0.0, 1.0, 1, row, np.array([-1.0]))
+        price = tasks.weight * self.by_error / self.by_progress / scale
+        for j in range(self.num_tasks):
+            lp.addCol(price[j], 0.0, _INF, 0, none, nothing)
+        for j in range(self.num_tasks):
+            rows = np.arange(points, dtype=np.int32) + self._tangent_row + points * j
+            lp.addCol(price[j], 0.0, _INF, points, rows, np.ones(points))
+        for j in range(self.num_tasks):
+            row = np.array([self._progress_row + j], dtype=np.int32)
+            cost = _ELASTIC if self._used[j] else 0.0
+            lp.addCol(cost, 0.0, _INF, 1, row, np.array([1.0]))
+        self._fixed = 4 * self.num_tasks
+        lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
+
+    def add(self, totals: Floats) -> None:
+        """Add what groups' plans add up to; (groups, 1 + 2 J + G + G J), as `kernel` orders it."""
+        tasks = self.tasks
+        for group, row in enumerate(totals):
+            if not row.any():
+                continue
+            index, value = self._entries(row)
+            some = np.flatnonzero(value)
+            self._lp.addCol(
+                tasks.energy_weight * row[0] / self.scale, 0.0, _INF, some.size + 1,
+                np.append(index[some], self._group_row + group).astype(np.int32),
+                np.append(value[some], 1.0),
+            )  # fmt: skip
+            self._totals.append(row)
+
+    def correct(self, totals: Floats) -> None:
+        """Add fixed totals to whatever is chosen: what the answers are known to miss."""
+        index, value = self._entries(totals)
+        for row, entry in zip(index, value, strict=True):
+            self._lp.changeCoeff(int(row), self._fixed, float(entry))
+        self._lp.changeColCost(self._fixed, self.tasks.energy_weight * totals[0] / self.scale)
+        self._totals[0] = totals
+
+    def _entries(self, totals: Floats) -> tuple[Ints, Floats]:
+        """Rows and scaled entries of a column."""
+        tasks, most, slots = self.tasks, self.num_tasks, self.num_slots
+        error = totals[1 : 1 + most] / self.by_error
+        progress = totals[1 + most : 1 + 2 * most] / self.by_progress
+        uplink = totals[1 + 2 * most : 1 + 2 * most + slots] / np.maximum(tasks.capacity, 1.0)
+        step = totals[1 + 2 * most + slots :].reshape(-1, most) / tasks.cap
+        index = np.concatenate([
+            np.arange(self._group_row), np.arange(self._progress_row, self._tangent_row)
+        ])  # fmt: skip
+        return index, np.concatenate([uplink, step.ravel(), progress, error, error])
+
+    def solve(self, box: Range) -> Point:
+        """Solve on a box; what cannot reach it misses it at a high price."""
+        tasks, most, lp = self.tasks, self.num_tasks, self._lp
+        by_ratio = self.by_error / self.by_progress
+        low, high = box.low / self.by_progress, box.high / self.by_progress
+        least, top = box.excess_low / by_ratio, box.excess_high / by_ratio
+        start = tasks.start / self.by_error
+        for j in np.flatnonzero(self._used):
+            lp.changeColBounds(int(j), low[j], high[j])
+            lp.changeColBounds(int(most + j), least[j], top[j])
+            # R <= Y_u A + A_l (Y - Y_u) and R <= Y_l A + A_u (Y - Y_l).
+            for row, excess, progress in (
+                (self._error_row + j, top[j], low[j]),
+                (self._error_row + most + j, least[j], high[j]),
+            ):
+                lp.changeCoeff(int(row), int(j), -excess)
+                lp.changeCoeff(int(row), int(most + j), -progress)
+                lp.changeRowBounds(int(row), -_INF, -excess * progress)
+            points = progress_points(low[j], high[j])
+            for k, at in enumerate(points):
+                row = self._tangent_row + points.size * j + k
+                lp.changeCoeff(int(row), int(j), start[j] / at**2)
+                lp.changeRowBounds(int(row), 2.0 * start[j] / at, _INF)
+        lp.run()
+        if lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            raise ArithmeticError(f"HiGHS: {lp.modelStatusToString(lp.getModelStatus())}")
+        solution = lp.getSolution()
+        x, dual = np.array(solution.col_value), -np.array(solution.row_dual) * self.scale
+        totals = x[4 * most :] @ np.array(self._totals)
+        slots = self.num_slots
+        error = dual[self._error_row : self._tangent_row].reshape(2, most).sum(axis=0)
+        progress = -dual[self._progress_row : self._error_row]
+        table = Table(
+            error=np.maximum(error, 0.0) / self.by_error * self._used,
+            progress=np.maximum(progress, 0.0) / self.by_progress * self._used,
+            uplink=np.maximum(dual[:slots], 0.0) / np.maximum(tasks.capacity, 1.0),
+            step=np.maximum(dual[slots : slots * (1 + most)], 0.0).reshape(slots, most) / tasks.cap,
+        )
+        return Point(
+            value=float(lp.getObjectiveValue()) * self.scale, error=totals[1 : 1 + most],
+            progress=totals[1 + most : 1 + 2 * most], 
+            ratio=x[most : 3 * most].reshape(2, most).sum(axis=0) * by_ratio,
+            energy=float(totals[0]), table=table,
+        )  # fmt: skip

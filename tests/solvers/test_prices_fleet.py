@@ -1,0 +1,214 @@
+"""The large-fleet part of backend `prices`: device programs, master, plans and proofs."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mafl_opt as mo
+from mafl_opt.core.certificate import certified_bound
+from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
+from mafl_opt.formulations.problem import Problem
+from mafl_opt.solvers.base import Options, Run
+from mafl_opt.solvers.prices import fleet
+from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
+from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
+from mafl_opt.solvers.prices.fleet.kernel import price_devices
+from mafl_opt.solvers.prices.fleet.labels import pool
+from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
+
+from small_scenarios import plain_numbers
+from tolerances import CANCELLED
+
+
+def drawn(devices, seed, slots=6, **changes):
+    scenario = mo.Scenario.draw(devices=devices, tasks=2, slots=slots, seed=seed)
+    return scenario.replace(**changes) if changes else scenario
+
+
+def table_of(scenario, seed):
+    """Prices at which devices find something to do, some of them of everything shared."""
+    random = np.random.default_rng(seed)
+    shape = scenario.num_slots, scenario.num_tasks
+    progress = 0.05 * scenario.tasks.step_cap * scenario.num_slots * random.uniform(0.3, 3.0)
+    error = scenario.tasks.weight / progress
+    return Table(
+        error=error, progress=error * 4.0 * scenario.tasks.initial_gap / progress,
+        uplink=random.uniform(0.0, 0.3, shape[0]), step=random.uniform(0.0, 200.0, shape),
+    )  # fmt: skip
+
+
+def answers(scenario, table, *, start=None, rounds=30, tolerance=0.0):
+    devices, tasks = fleet_of(scenario), tasks_of(scenario)
+    price = np.zeros(devices.size) if start is None else start.copy()
+    bound, cost = np.zeros(devices.size), np.zeros(devices.size)
+    slots, most = scenario.num_slots, scenario.num_tasks
+    totals = np.zeros(1 + 2 * most + slots * (1 + most))
+    room = Room(uplink=tasks.capacity, step=np.tile(tasks.cap, (slots, 1)))
+    price_devices(
+        devices, tasks, table, room, price, rounds, tolerance, pool(), scratch(tasks), bound, cost,
+        totals,
+    )  # fmt: skip
+    return bound, cost, totals
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_device_programs_agree_with_the_numpy_ones_at_any_energy_prices(seed):
+    scenario = drawn(8, seed)
+    table = table_of(scenario, seed)
+    energy = np.random.default_rng(seed).uniform(0.0, 5.0, 8)
+    columns = Problem(scenario=scenario).columns
+    prices = Prices(
+        numerator=table.error, progress=table.progress, uplink=table.uplink, step_cap=table.step,
+        energy=energy,
+    )  # fmt: skip
+    batch = best_batches(
+        columns, table.error[columns.task], scenario.energy_weight + energy[columns.device]
+    )
+    cost = prices.reduced_costs(scenario, columns, batch)
+    expected, _ = DeviceProgram(scenario, columns).solve(cost)
+    bound, _, _ = answers(scenario, table, start=energy, rounds=1)
+    assert expected.min() < 0
+    assert bound == pytest.approx(expected - energy * scenario.devices.energy_budget_j, rel=CANCELLED)
+
+
+def cheapest_by_enumeration(scenario, table, device):
+    """Least cost over all sets of sessions of a device that its budget pays for."""
+    columns = Problem(scenario=scenario).columns
+    own = columns.take(np.flatnonzero(columns.device == device))
+    choices = []
+    for k in range(len(own)):
+        one = own.take(np.array([k]))
+        for batch in range(1, int(one.batch_hi[0]) + 1):
+            size = np.array([batch])
+            j, u = int(one.task[0]), int(one.upload[0])
+            cost = float(
+                table.error[j] * one.error_at(size)[0] - table.progress[j] * one.progress[0]
+                + scenario.energy_weight * one.energy(size)[0] + table.uplink[u - 1]
+                + table.step[u - 1, j] * one.step[0]
+            )  # fmt: skip
+            choices.append((int(one.receive[0]), u, float(one.energy(size)[0]), cost))
+    budget, best = scenario.devices.energy_budget_j[device], 0.0
+    for count in (1, 2, 3):
+        for some in itertools.combinations(choices, count):
+            spans = sorted(entry[:2] for entry in some)
+            apart = all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+            if apart and sum(entry[2] for entry in some) <= budget:
+                best = min(best, sum(entry[3] for entry in some))
+    return best
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    share=st.floats(0.2, 1.2), error=st.floats(20.0, 400.0), ratio=st.floats(5.0, 400.0),
+    toll=st.floats(0.0, 100.0),
+)  # fmt: skip
+def test_budgets_are_kept_exactly(share, error, ratio, toll):
+    data = plain_numbers()
+    data["devices"]["energy_budget_j"] = [0.09 * share, 0.05 * share]
+    scenario = mo.Scenario.from_dict(data)
+    lam = np.array([error, 0.6 * error])
+    table = Table(
+        error=lam, progress=lam * ratio, uplink=np.array([0.0, 0.4, 0.1]),
+        step=np.full((3, 2), toll),
+    )  # fmt: skip
+    bound, cost, totals = answers(scenario, table)
+    expected = [cheapest_by_enumeration(scenario, table, device) for device in (0, 1)]
+    assert cost == pytest.approx(expected, rel=CANCELLED, abs=CANCELLED)
+    assert bound == pytest.approx(expected, rel=CANCELLED, abs=CANCELLED)
+    assert totals[0] <= scenario.devices.energy_budget_j.sum() * (1 + CANCELLED)
+
+
+def test_answers_add_up_to_what_the_plans_cost():
+    scenario = drawn(12, 5)
+    table = table_of(scenario, 5)
+    _, cost, totals = answers(scenario, table)
+    most, slots = 2, scenario.num_slots
+    uplink, step = totals[1 + 2 * most :][:slots], totals[1 + 2 * most + slots :]
+    value = scenario.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
+    value -= table.progress @ totals[1 + most : 1 + 2 * most]
+    value += table.uplink @ uplink + table.step.ravel() @ step
+    assert cost.sum() < 0
+    assert value == pytest.approx(cost.sum(), rel=CANCELLED)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    low=st.floats(0.01, 0.2), wide=st.floats(1.0, 4.0), least=st.floats(0.1, 3.0),
+    tall=st.floats(1.0, 4.0), seed=st.integers(0, 10),
+)  # fmt: skip
+def test_blocks_are_below_the_lagrangian_everywhere_in_a_box(low, wide, least, tall, seed):
+    scenario = drawn(4, 1)
+    tasks, table = tasks_of(scenario), table_of(scenario, seed)
+    box = Range(
+        low=np.full(2, low), high=np.full(2, low * wide), excess_low=np.full(2, least),
+        excess_high=np.full(2, least * tall),
+    )  # fmt: skip
+    mixtures = Mixtures(tasks, table)
+    mixtures.add(table, 0.0)
+    bound = mixtures.bound(box, np.ones(1))
+    a, y = np.meshgrid(np.linspace(low, low * wide, 41), np.linspace(least, least * tall, 41))
+    seen = sum(
+        (
+            tasks.weight[j] * (tasks.start[j] / a + y) - table.error[j] * (tasks.start[j] + y * a)
+            + table.progress[j] * a
+        ).min()
+        for j in range(2)
+    )  # fmt: skip
+    assert bound <= seen + CANCELLED * abs(seen)
+    assert seen - bound <= 0.01 * abs(seen) + 0.01 * tasks.weight.sum()
+
+
+@pytest.mark.parametrize(("devices", "weight"), [(150, 5.0), (150, 0.4)])
+def test_a_fleet_is_planned_and_its_bound_derived_again(devices, weight):
+    scenario = drawn(devices, 3, slots=8, energy_weight=weight)
+    run = Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3))
+    certificate = fleet.solve(run)
+    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive=False)
+    assert mo.check(scenario, plan, certificate=True).ok
+    assert certified_bound(scenario, certificate) == certificate["bound"] == plan.bound
+    assert plan.gap <= 5e-3
+    greedy = mo.solve(scenario, backend="greedy")
+    assert plan.bound <= plan.objective < greedy.objective
+
+
+def test_a_mixture_of_tables_proves_no_more_than_is_true():
+    scenario = mo.Scenario.from_dict(plain_numbers())
+    run = Run(problem=Problem(scenario=scenario), options=Options(gap=1e-3))
+    certificate = fleet.solve(run)
+    best = mo.solve(scenario, backend="conic").objective
+    tables = len(certificate["prices"])
+    weights = np.random.default_rng(0).dirichlet(np.ones(tables), size=8)
+    for row in weights:
+        leaf = {"prices": list(range(tables)), "weights": row.tolist()}
+        claim = {**certificate, "bound": 2.0 * best, "tree": leaf}
+        assert certified_bound(scenario, claim) <= best * (1 + 1e-9)
+    split = {"split": {"excess": 0, "at": 1.0}, "low": {"prices": 0}, "high": {"prices": 0}}
+    claim = {**certificate, "bound": 2.0 * best, "tree": split}
+    assert certified_bound(scenario, claim) <= best * (1 + 1e-9)
+
+
+def test_a_stop_in_the_middle_of_the_proof_leaves_a_plan_and_what_was_proved():
+    scenario = drawn(300, 1, slots=8)
+    run = Run(problem=Problem(scenario=scenario), options=Options(gap=1e-6))
+
+    def progress(message, fraction):
+        if message == "price table 3":
+            run.termination = mo.Termination.TIME_LIMIT
+
+    run.progress = progress
+    certificate = fleet.solve(run)
+    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive=False)
+    assert plan.termination is mo.Termination.TIME_LIMIT
+    assert plan.gap > 1e-3
+    assert mo.check(scenario, plan, certificate=True).ok
+
+
+def test_no_time_at_all_leaves_no_plan_and_no_claim():
+    run = Run(problem=Problem(scenario=drawn(60, 1)), options=Options(time_limit=1e-9))
+    assert fleet.solve(run) is None
+    plan = run.plan("prices", mo.Termination.GAP_REACHED)
+    assert plan.termination is mo.Termination.TIME_LIMIT
+    assert plan.bound is None
