@@ -121,7 +121,7 @@ def solve(
         ``progress(message, fraction_or_None)``.
     **options
         Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``, ``initial``,
-        ``pyomo_solver``. ``None`` means not given.
+        ``pyomo_solver``, ``engine``, ``checkpoint``, ``resume``. ``None`` means not given.
 
     Returns
     -------
