@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.improve import fill
 from mafl_opt.solvers.prices.exact.integer import solve_integer
 from mafl_opt.solvers.prices.exact.master import Master, Point
 from mafl_opt.solvers.prices.exact.node import Effort, generate
@@ -105,13 +106,14 @@ class Heuristic:
         self._combine(chosen, weights, mine, np.inf, _QUICK)
 
     def offer(self, chosen: Ints, event: str) -> None:
-        """Offer some choices as a plan, if they are one."""
+        """Offer some choices as a plan, filled up where there is room."""
         schedule, c = Schedule(self.run.problem), self.oracle.choices
         for k in chosen:
             column, batch = int(c.column[k]), int(c.batch[k])
-            if not schedule.fits(column, batch):
-                return
-            schedule.insert(column, batch)
+            # HiGHS misses limits by its tolerance: what no longer fits is left out.
+            if schedule.fits(column, batch):
+                schedule.insert(column, batch)
+        fill(schedule)
         self.run.offer(schedule, event)
 
     def _combine(
