@@ -8,7 +8,6 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
-from mafl_opt.solvers.prices import exact, fleet
 
 __all__ = ["Prices"]
 
@@ -39,9 +38,13 @@ class Prices:
             For an engine that is not there, a checkpoint that cannot be used, or either of them
             where the fleet is small.
         """
+        # Listing the backends does not load the compiler.
+        from mafl_opt.solvers.prices import exact, fleet
+
         if run.problem.scenario.num_devices <= _SMALL:
             _refuse_options_of_large_fleets(run.options)
-            return run.plan(self.name, verdict(run), exact.solve(run))
+            proof = exact.solve(run)
+            return run.plan(self.name, verdict(run), proof)
         proof = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
         # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.

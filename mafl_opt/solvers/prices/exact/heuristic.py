@@ -34,6 +34,8 @@ _ACCURACY = 0.1
 _LEAST_GAP = 1e-7
 _THOROUGH, _QUICK = 500, 100
 _SAME = 1e-9
+# Part of the time left that one integer program may take: the bound needs most of it.
+_SHARE = 0.15
 
 
 class Heuristic:
@@ -120,9 +122,10 @@ class Heuristic:
         self, chosen: Ints, weights: tuple[Floats, Floats], start: Ints, ceiling: float, effort: int
     ) -> None:
         gap = _ACCURACY * max(self.run.options.gap, _LEAST_GAP) * abs(self.run.objective)
+        left = self.run.remaining()
         found = solve_integer(
             self.oracle, chosen, weights, self.master.cuts, start, ceiling=ceiling, gap=gap,
-            effort=effort, seconds=self.run.remaining(),
+            effort=effort, seconds=None if left is None else _SHARE * left,
         )  # fmt: skip
         for plan in found:
             self.offer(plan, "integer program")
