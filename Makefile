@@ -9,7 +9,7 @@ WHEEL_PYTHON := .venv-wheel/bin/python
 # all tests.
 WHEEL_TESTS := $(addprefix tests/,packaging core cli report validation)
 # Backends that `make test` must find; any other that lacks a package is skipped by name.
-EXPECTED := conic,sca,minlp,scip,greedy,fedavg,fedasync,random
+EXPECTED := prices,conic,sca,minlp,scip,greedy,fedavg,fedasync,random
 # Threads inside each process gain nothing on small problems, and would fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 

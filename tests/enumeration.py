@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from plain_terms import Facts
 
 from mafl_opt.core.check import TOLERANCE
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import PointStatus, Termination
-from mafl_opt.core.terms import Facts
 
 _WIDE = 1 + TOLERANCE
 

@@ -43,12 +43,18 @@ FAILED = 1
               help="Give P itself to this solver of Pyomo (backend minlp).")  # fmt: skip
 @click.option("--initial", metavar="NAME",
               help="Where to set out without --start: greedy or random.")  # fmt: skip
+@click.option("--engine", metavar="NAME",
+              help="Who works out a large fleet (backend prices): local or ray.")  # fmt: skip
+@click.option("--checkpoint", metavar="FILE",
+              help="Write to this .npz, twice a minute, what --resume needs.")  # fmt: skip
+@click.option("--resume", metavar="FILE",
+              help="Go on from this checkpoint, and go on writing it.")  # fmt: skip
 @json_option
 @quiet_option
 @click.pass_context
 def solve(
     context: click.Context, /, scenario: str, backend: str, out: str, as_json: bool, quiet: bool,
-    start: str | None, **flags: Any,
+    start: str | None, checkpoint: str | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Plan the sessions of SCENARIO and write them to a file.
 
@@ -64,6 +70,9 @@ def solve(
     path = require_output(out, (".json", ".parquet"), inputs=[scenario])
     loaded = load_scenario(scenario)
     options = {name: value for name, value in flags.items() if value is not None}
+    if checkpoint is not None:
+        inputs = [scenario, *([start] if start is not None else [])]
+        options["checkpoint"] = str(require_output(checkpoint, (".npz",), inputs=inputs))
     if start is not None:
         options["start"] = Plan.load(start)
     with show_progress(backend, silent=quiet or as_json) as progress:

@@ -140,9 +140,7 @@ class _Proof:
             lam = sum(weight * float(prices.error[j]) for prices, weight in tables)
             mu = sum(weight * float(prices.progress[j]) for prices, weight in tables)
             excess = float(leaf.excess_low[j]), float(leaf.excess_high[j])
-            value += max(
-                ratio.minimum(ends, lam, mu), ratio.excess_minimum(ends, excess, lam, mu)
-            )
+            value += max(ratio.minimum(ends, lam, mu), ratio.excess_minimum(ends, excess, lam, mu))
             if value == math.inf:
                 return True
         for exact in (False, True):

@@ -99,8 +99,10 @@ def _stack(field: Field, entries: list[Any], axis: str, sizes: Sizes, seed: int)
         noun = next(noun for noun, letter in AXES.items() if letter == axis)
         expected = f"{sizes[axis]} entries (one for each {noun})"
         raise InputError(field.path, expected, f"{len(entries)} entries")
-    if len(field.dims) == 1 and not any(isinstance(entry, (dict, list)) for entry in entries):
-        return array_from(field, entries, dict(sizes))
+    if not any(isinstance(entry, (dict, list)) for entry in entries):
+        numbers = array_from(replace(field, dims=axis), entries, dict(sizes))
+        ones = tuple(sizes[letter] if letter == axis else 1 for letter in field.dims)
+        return np.broadcast_to(numbers.reshape(ones), _shape(field.dims, sizes))
     rest = field.dims.replace(axis, "")
     parts = [
         array_from_spec(_part(field, f"{field.path}[{index}]", rest), entry, sizes, seed)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import atomic_path, parse_json, read_text, write_text
+from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.status import PointStatus, Termination
 
 __all__ = ["COLUMNS", "Plan", "Sessions"]
@@ -55,21 +55,26 @@ class Sessions:
                 raise InputError(f"sessions.{name}", "a column of numbers", array.dtype.name)
             if array.size != np.size(self.device):
                 raise InputError(f"sessions.{name}", f"{np.size(self.device)} entries", array.size)
-            bad = np.flatnonzero(~np.isfinite(array))
-            if bad.size:
-                raise InputError(
-                    f"sessions[{bad[0]}].{name}", "a finite number", array[bad[0]].item()
-                )
-            whole = np.flatnonzero(array != np.floor(array)) if array.size else bad
-            if name in _INDEX and whole.size:
-                where = f"sessions[{whole[0]}].{name}"
-                raise InputError(where, "an integer", array[whole[0]].item())
-            if name == "cpu_hz" or whole.size:
-                array = array.astype(np.float64)
+            fractional = False
+            if array.dtype.kind == "f":
+                bad = np.flatnonzero(~np.isfinite(array))
+                if bad.size:
+                    raise InputError(
+                        f"sessions[{bad[0]}].{name}", "a finite number", array[bad[0]].item()
+                    )
+                split = np.flatnonzero(array != np.floor(array))
+                fractional = split.size > 0
+                if name in _INDEX and fractional:
+                    where = f"sessions[{split[0]}].{name}"
+                    raise InputError(where, "an integer", array[split[0]].item())
+            if name == "cpu_hz" or fractional:
+                array = array.astype(np.float64, copy=False)
             else:
-                if array.size and max(array.max().item(), -array.min().item()) >= 2**62:
-                    raise InputError(f"sessions.{name}", "integers below 2^62", array.tolist())
-                array = array.astype(np.int64)
+                ends = (array.min().item(), array.max().item()) if array.size else (0, 0)
+                if max(-ends[0], ends[1]) >= 2**62:
+                    found = ends[1] if ends[1] >= 2**62 else ends[0]
+                    raise InputError(f"sessions.{name}", "integers below 2^62", found)
+                array = array.astype(np.int64, copy=False)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -209,7 +214,9 @@ class Plan:
         if target.suffix == ".json":
             write_text(target, self.to_json())
         elif target.suffix == ".parquet":
-            _save_parquet(self, target)
+            from mafl_opt.core.plan_table import write_table
+
+            write_table(target, self.sessions, json.dumps(self.header(), allow_nan=False))
         else:
             raise InputError(str(target), "a name ending in .json or .parquet", target.suffix)
 
@@ -224,7 +231,10 @@ class Plan:
         """
         source = Path(path)
         if source.suffix == ".parquet":
-            return _load_parquet(source)
+            from mafl_opt.core.plan_table import read_table
+
+            sessions, header = read_table(source)
+            return cls(sessions=sessions, **_header_values(parse_json(header, str(source))))
         return cls.from_dict(parse_json(read_text(source), str(source)))
 
     @classmethod
@@ -285,32 +295,3 @@ def _string(data: dict[str, Any], name: str, missing: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"plan.{name}", "a string", value)
     return value
-
-
-def _save_parquet(plan: Plan, target: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table({name: getattr(plan.sessions, name) for name in COLUMNS})
-    header = json.dumps(plan.header(), allow_nan=False)
-    with atomic_path(target) as temporary:
-        pq.write_table(table.replace_schema_metadata({"mafl_opt": header}), temporary)
-
-
-def _load_parquet(source: Path) -> Plan:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(source) as file:
-            names = file.schema_arrow.names
-            for name in (*COLUMNS, *names):
-                if names.count(name) != 1 or name not in COLUMNS:
-                    expected = "the columns " + ", ".join(COLUMNS)
-                    raise InputError(f"{source}: {name}", expected, names)
-            table = file.read()
-        text = (table.schema.metadata or {}).get(b"mafl_opt", b"{}").decode()
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(str(source), "a Parquet plan", str(error)) from error
-    columns = {name: table[name].to_numpy() for name in COLUMNS}
-    return Plan(sessions=Sessions(**columns), **_header_values(parse_json(text, str(source))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.digest import array_digest, text_digest
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import (
     FIELDS,
@@ -133,6 +133,8 @@ class Scenario:
         Most the loss drifts at an aggregation, Delta_F.
     energy_weight : float, 1/J
         Price xi of a joule in the objective.
+    sha256 : str
+        Digest of all numbers (`mafl_opt.core.digest.array_digest`).
     """
 
     time: Time
@@ -146,8 +148,12 @@ class Scenario:
 
     def __post_init__(self) -> None:
         _check_across(self)
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        object.__setattr__(self, "sha256", hashlib.sha256(text.encode()).hexdigest())
+        groups = self._groups()
+        entries = {
+            path: (groups[field.group] if field.group else groups)[field.name]
+            for path, field in FIELDS.items()
+        }
+        object.__setattr__(self, "sha256", array_digest(entries))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scenario) and self.sha256 == other.sha256
@@ -232,17 +238,29 @@ class Scenario:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved scenario as plain lists and numbers, exactly the model page's."""
+        return {
+            key: {name: _plain(item) for name, item in value.items()}
+            if isinstance(value, dict)
+            else _plain(value)
+            for key, value in self._groups().items()
+        }
+
+    def _groups(self) -> dict[str, Any]:
+        """Return the entries nested as in the files, arrays as they are."""
         out: dict[str, Any] = {}
         for group, paths in GROUPS.items():
             holder = getattr(self, group) if group else self
-            names = [FIELDS[path].name for path in paths]
-            entries = {name: _plain(getattr(holder, name)) for name in names}
+            entries = {FIELDS[path].name: getattr(holder, FIELDS[path].name) for path in paths}
             out.update(entries if not group else {group: entries})
         return out
 
     def to_json(self) -> str:
         """Return the resolved scenario as JSON text; floats survive the round trip unchanged."""
         return json.dumps(self.to_dict())
+
+    def is_named_by(self, digest: str) -> bool:
+        """Whether a digest in a plan names this scenario: `sha256`, or that of older plans."""
+        return digest == self.sha256 or digest == text_digest(self._groups())
 
     def replace(self, **changes: Any) -> Scenario:
         """Return a copy with fields replaced, by dotted path.
@@ -252,7 +270,7 @@ class Scenario:
         **changes
             ``s.replace(energy_weight=0.1)`` or ``s.replace(**{"tasks.weight": [1, 1, 10]})``.
         """
-        data = self.to_dict()
+        data = self._groups()
         for path, value in changes.items():
             if path not in FIELDS:
                 raise InputError(path, "the dotted path of a scenario field", path)

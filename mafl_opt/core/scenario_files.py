@@ -35,8 +35,8 @@ __all__ = [
 MAX_TOML_BYTES = 1 << 20
 #: Resolved scenarios above this are refused before memory is taken.
 MAX_SCENARIO_BYTES = 8 << 30
-#: A number costs its array entry, and a Python float and its text while the digest is computed.
-BYTES_PER_NUMBER = 100
+#: A number costs what was drawn or read, the scenario's own copy, and what is computed on the way.
+BYTES_PER_NUMBER = 32
 #: tomllib takes time quadratic in the parts of a dotted key; scenarios need two.
 _LONG_KEY = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){32}""")
 _SIZES = {f"{noun}s": letter for noun, letter in AXES.items()}

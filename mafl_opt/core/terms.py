@@ -1,24 +1,30 @@
-"""What one session takes and what it adds to the bound, in plain Python (model page, 3 and 5).
+"""What sessions take and what they add to the bound, over columns of sessions (model page, 3, 5).
 
-The checker and the certificate read the model through this module alone. It shares no code with
-the formulations and the solvers, so that an error there cannot hide itself here.
+The checker reads the model through this module alone. It shares no code with the formulations and
+the solvers, so that an error there cannot hide itself here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mafl_opt.core.scenario import Scenario
 
-__all__ = ["Facts", "SessionError", "divide", "local_steps"]
+__all__ = ["Facts", "LocalSums", "SessionErrors", "divide", "local_steps"]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 
-def divide(top: float, bottom: float) -> float:
+def divide(top: Any, bottom: Any) -> Floats:
     """Return top / bottom, and infinity where the bottom is zero (a rate of 0 takes forever)."""
-    return top / bottom if bottom else math.inf
+    top, bottom = np.broadcast_arrays(np.asarray(top, float), np.asarray(bottom, float))
+    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.inf), where=bottom != 0))
 
 
 def local_steps(decay: float, iterations: int) -> Iterator[tuple[int, float, float, float]]:
@@ -41,167 +47,171 @@ def local_steps(decay: float, iterations: int) -> Iterator[tuple[int, float, flo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionError:
-    """Parts of phi_s = staleness + dissimilarity + local_drift + noise * nu(B).
+class LocalSums:
+    """Sums over the local steps k = 0..l-1 of one task; a number, or an entry for each session.
+
+    steps, squares : C1 = sum w_k and C4 = sum w_k^2
+    oldest : b^(l-1), the weight of the first step
+    pull : sum of W_k = w_k (1 + h [k >= 1])
+    drift, drift_square : sums of W_k Y_k and W_k Y_k^2 with Y_k = L eta k1(k) V
+    scatter : sum of w_k k2(k)
+    """
+
+    steps: Any
+    squares: Any
+    oldest: Any
+    pull: Any
+    drift: Any
+    drift_square: Any
+    scatter: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionErrors:
+    """Parts of phi_s = staleness + dissimilarity + local_drift + noise * nu(B); (sessions,) each.
 
     The square X_k^2 of the three systematic parts is shared out by X_k * part, so that the parts
     add up to phi_s exactly; both terms with the gradient variance are in `noise`.
     """
 
-    staleness: float
-    dissimilarity: float
-    local_drift: float
-    noise: float
-
-    @property
-    def systematic(self) -> float:
-        """The part of phi_s that no mini-batch size changes."""
-        return self.staleness + self.dissimilarity + self.local_drift
+    staleness: Floats
+    dissimilarity: Floats
+    local_drift: Floats
+    noise: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """A scenario as nested lists of plain numbers, with the formulas that read them.
+    """A scenario with the formulas of the model page over columns of sessions.
 
-    Indices are those of the model page: device i, task j, reception r, upload u, iterations l.
-    Slot g of the model is entry g - 1 of a list.
+    Indices are those of the model page, all of shape (sessions,): device i, task j, reception r,
+    upload u, staleness tau, iterations l. Slot g of the model is entry g - 1 of an array.
+
+    samples_total : (tasks,), samples of all devices
+    noise_peak : (tasks,), m_j = max_i alpha eta q_i sigma_i^2
     """
 
-    time: dict[str, Any]
-    devices: dict[str, Any]
-    tasks: dict[str, Any]
-    pairs: dict[str, Any]
-    network: dict[str, Any]
-    loss_drift: list[list[float]]
-    energy_weight: float
-    samples_total: tuple[int, ...]
-    noise_peak: tuple[float, ...]
+    scenario: Scenario
+    samples_total: Array
+    noise_peak: Floats
 
     @classmethod
     def of(cls, scenario: Scenario) -> Facts:
         """Read a scenario."""
-        data = scenario.to_dict()
-        tasks, pairs = data["tasks"], data["pairs"]
-        totals, peaks = [], []
-        for j in range(len(tasks["name"])):
-            total = sum(row[j] for row in pairs["samples"])
-            step = tasks["server_rate"][j] * tasks["learning_rate"][j]
-            totals.append(total)
-            peaks.append(
-                max(
-                    step * (samples[j] / total) * sigma[j] * sigma[j]
-                    for samples, sigma in zip(pairs["samples"], pairs["gradient_std"], strict=True)
-                )
-            )
-        return cls(**data, samples_total=tuple(totals), noise_peak=tuple(peaks))
-
-    @property
-    def num_devices(self) -> int:
-        """Number of devices."""
-        return len(self.devices["f_min_hz"])
-
-    @property
-    def num_tasks(self) -> int:
-        """Number of tasks."""
-        return len(self.tasks["name"])
-
-    @property
-    def num_slots(self) -> int:
-        """Number of slots."""
-        return len(self.time["slot_s"])
+        pairs, rates = scenario.pairs, scenario.tasks.server_rate * scenario.tasks.learning_rate
+        totals = pairs.samples.sum(axis=0)
+        peaks = np.array([
+            (rates[j] * (pairs.samples[:, j] / totals[j]) * pairs.gradient_std[:, j] ** 2).max()
+            for j in range(scenario.num_tasks)
+        ])  # fmt: skip
+        return cls(scenario=scenario, samples_total=totals, noise_peak=peaks)
 
     # -- delays and energies (section 3) ---------------------------------------------------
 
-    def window_s(self, r: int, u: int) -> float:
+    def window_s(self, r: Array, u: Array) -> Floats:
         """Time t_u - t_r between reception and use, s."""
-        return float(sum(self.time["slot_s"][r:u]))
+        # Slot by slot: a difference of t_u and t_r loses digits late in a long horizon.
+        window = np.zeros(r.shape)
+        for after in range(int((u - r).max(initial=0))):
+            inside = r + after < u
+            window[inside] += self.scenario.time.slot_s[r[inside] + after]
+        return window
 
-    def receive_s(self, i: int, j: int, r: int) -> float:
+    def receive_s(self, i: Array, j: Array, r: Array) -> Floats:
         """Time t_D to receive model j in slot r + 1, s."""
-        return divide(self.tasks["model_bits"][j], self.network["downlink_bps"][r][i])
+        return divide(self.scenario.tasks.model_bits[j], self.scenario.network.downlink_bps[r, i])
 
-    def upload_s(self, i: int, j: int, u: int) -> float:
+    def upload_s(self, i: Array, j: Array, u: Array) -> Floats:
         """Time t_U to upload model j in slot u, s."""
-        width = self.devices["bandwidth_hz"][i]
-        received_w = self.devices["tx_power_w"][i] * self.network["gain"][u - 1][i]
-        signal_to_noise = divide(received_w, self.network["noise_w_per_hz"] * width)
-        return divide(self.tasks["model_bits"][j], width * math.log2(1.0 + signal_to_noise))
+        devices, network = self.scenario.devices, self.scenario.network
+        width = devices.bandwidth_hz[i]
+        received_w = devices.tx_power_w[i] * network.gain[u - 1, i]
+        signal_to_noise = divide(received_w, network.noise_w_per_hz * width)
+        return divide(self.scenario.tasks.model_bits[j], width * np.log2(1.0 + signal_to_noise))
 
-    def radio_j(self, i: int, receive_s: float, upload_s: float) -> float:
+    def radio_j(self, i: Array, receive_s: Floats, upload_s: Floats) -> Floats:
         """Energy E_D + E_U of the two transfers, J; infinite when one never ends."""
-        if math.isinf(receive_s + upload_s):
-            return math.inf
-        power = self.devices
-        return float(power["rx_power_w"][i] * receive_s + power["tx_power_w"][i] * upload_s)
+        devices = self.scenario.devices
+        # No power times an endless transfer is NaN, which the infinity below replaces.
+        with np.errstate(invalid="ignore"):
+            spent = devices.rx_power_w[i] * receive_s + devices.tx_power_w[i] * upload_s
+        return np.where(np.isinf(receive_s + upload_s), np.inf, spent)
 
-    def compute_j(self, i: int, cycles: float, cpu_hz: float) -> float:
+    def compute_j(self, i: Array, cycles: Floats, cpu_hz: Floats) -> Floats:
         """Energy E_C of `cycles` CPU cycles at `cpu_hz`, J."""
-        return float(self.devices["capacitance"][i] * cycles * cpu_hz * cpu_hz)
-
-    def is_available(self, i: int, r: int, u: int) -> bool:
-        """Whether device i is reachable in all slots r + 1..u."""
-        return all(self.network["available"][g][i] for g in range(r, u))
+        return np.asarray(self.scenario.devices.capacitance[i] * cycles * cpu_hz * cpu_hz)
 
     # -- learning (sections 4 and 5) -------------------------------------------------------
 
-    def largest_batch(self, i: int, j: int) -> int:
+    def largest_batch(self, i: Array, j: Array) -> Array:
         """Upper end of the mini-batch box, min(B_max, D_ij)."""
-        return int(min(self.tasks["batch_max"][j], self.pairs["samples"][i][j]))
+        return np.minimum(self.scenario.tasks.batch_max[j], self.scenario.pairs.samples[i, j])
 
-    def decay(self, j: int) -> float:
-        """Factor b = 1 - eta * rho of one proximal step."""
-        return float(1.0 - self.tasks["learning_rate"][j] * self.tasks["proximal"][j])
-
-    def step(self, i: int, j: int, tau: int) -> float:
+    def step(self, i: Array, j: Array, tau: Array) -> Floats:
         """c_s = alpha * eta * q_i * s(tau)."""
-        share = self.pairs["samples"][i][j] / self.samples_total[j]
-        rates = self.tasks["server_rate"][j] * self.tasks["learning_rate"][j]
-        return float(rates * share * self.staleness_weight(j, tau))
+        tasks = self.scenario.tasks
+        share = self.scenario.pairs.samples[i, j] / self.samples_total[j]
+        return np.asarray(
+            tasks.server_rate[j] * tasks.learning_rate[j] * share * self.staleness_weight(j, tau)
+        )
 
-    def staleness_weight(self, j: int, tau: int) -> float:
+    def staleness_weight(self, j: Array, tau: Array) -> Floats:
         """s(tau), in [0, 1]."""
-        rule = self.tasks["staleness_weight"][j]
-        if rule["kind"] == "polynomial":
-            return float((1.0 + tau) ** -rule["a"])
-        if rule["kind"] == "hinge" and tau > rule["b"]:
-            return float(1.0 / (rule["a"] * (tau - rule["b"]) + 1.0))
-        return 1.0
+        weight = np.ones(tau.shape)
+        for task, rule in enumerate(self.scenario.tasks.staleness_weight):
+            mine = j == task
+            if rule.kind == "polynomial":
+                weight[mine] = (1.0 + tau[mine]) ** -rule.a
+            elif rule.kind == "hinge":
+                late = mine & (tau > rule.b)
+                weight[late] = 1.0 / (rule.a * (tau[late] - rule.b) + 1.0)
+        return weight
 
-    def steps_sum(self, j: int, iterations: int) -> float:
-        """C1(l) = sum of the weights of the local steps."""
-        return sum(weight for _, weight, _, _ in local_steps(self.decay(j), iterations))
+    def local_sums(self, j: Array, iterations: Array) -> LocalSums:
+        """Return the sums over the local steps, found once for a task and an iteration count."""
+        counts, of_count = np.unique(iterations, return_inverse=True)
+        found, inverse = np.unique(j * counts.size + of_count, return_inverse=True)
+        table = np.array([
+            self._sums(int(key) // counts.size, int(counts[key % counts.size])) for key in found
+        ]).reshape(-1, len(LocalSums.__slots__))  # fmt: skip
+        return LocalSums(**dict(zip(LocalSums.__slots__, table[inverse].T, strict=True)))
 
-    def constant_gap(self, j: int) -> float:
-        """Gamma' = Gamma + sum of the loss drift: the part of N_j no plan changes."""
-        return float(self.tasks["initial_gap"][j] + self.total_drift(j))
-
-    def total_drift(self, j: int) -> float:
-        """Sum over the slots of the loss drift Delta_F."""
-        return float(sum(row[j] for row in self.loss_drift))
-
-    def error(self, i: int, j: int, tau: int, iterations: int) -> SessionError:
-        """Parts of phi_s of a session of staleness tau with l iterations."""
-        tasks, pairs = self.tasks, self.pairs
-        smooth, slope = tasks["smoothness"][j], tasks["gradient_bound"][j]
-        eta, theta, split = tasks["learning_rate"][j], tasks["step_cap"][j], tasks["error_split"][j]
-        variance = pairs["gradient_std"][i][j] * pairs["gradient_std"][i][j]
-        c, decay = self.step(i, j, tau), self.decay(j)
-        moved = tau * theta * slope + math.sqrt(tau * theta * self.noise_peak[j])
-        stale = smooth * moved
-        differs = pairs["dissimilarity"][i][j] + pairs["gradient_drift"][i][j] * (tau + 1)
-        staleness = dissimilarity = local_drift = scatter = c1 = c4 = 0.0
+    def _sums(self, j: int, iterations: int) -> list[float]:
+        tasks = self.scenario.tasks
+        eta, split = float(tasks.learning_rate[j]), float(tasks.error_split[j])
+        speed = float(tasks.smoothness[j]) * eta
+        decay = 1.0 - eta * float(tasks.proximal[j])
+        c1 = c4 = pull = drift = drift_square = scatter = 0.0
         for k, weight, first, second in local_steps(decay, iterations):
-            local = smooth * eta * first * slope
-            pull = (c / 2) * weight * (1 + split if k >= 1 else 1) * (stale + differs + local)
-            staleness += pull * stale
-            dissimilarity += pull * differs
-            local_drift += pull * local
-            scatter += weight * second
+            moved = speed * first * float(tasks.gradient_bound[j])
+            heavy = weight * (1 + split if k >= 1 else 1)
             c1 += weight
             c4 += weight * weight
-        inner = (c / 2) * (1 + 1 / split) * smooth * smooth * eta * eta * scatter
-        cross = (c4 - 1) * smooth * c * (c1 - decay ** (iterations - 1)) / (1 - smooth * theta)
-        noise = variance * (inner + (smooth / 2) * c * c * (c4 + cross))
-        return SessionError(
-            staleness=staleness, dissimilarity=dissimilarity, local_drift=local_drift, noise=noise
+            pull += heavy
+            drift += heavy * moved
+            drift_square += heavy * moved * moved
+            scatter += weight * second
+        return [c1, c4, decay ** (iterations - 1), pull, drift, drift_square, scatter]
+
+    def total_drift(self) -> Floats:
+        """Sum over the slots of the loss drift Delta_F; shape (tasks,)."""
+        return np.asarray(self.scenario.loss_drift.sum(axis=0))
+
+    def errors(self, i: Array, j: Array, tau: Array, sums: LocalSums) -> SessionErrors:
+        """Parts of phi_s of sessions of staleness tau with these local steps."""
+        tasks, pairs = self.scenario.tasks, self.scenario.pairs
+        smooth, slope, theta = tasks.smoothness[j], tasks.gradient_bound[j], tasks.step_cap[j]
+        eta, split = tasks.learning_rate[j], tasks.error_split[j]
+        c = self.step(i, j, tau)
+        stale = smooth * (tau * theta * slope + np.sqrt(tau * theta * self.noise_peak[j]))
+        differs = pairs.dissimilarity[i, j] + pairs.gradient_drift[i, j] * (tau + 1)
+        pull = (c / 2) * ((stale + differs) * sums.pull + sums.drift)
+        inner = (c / 2) * (1 + 1 / split) * smooth * smooth * eta * eta * sums.scatter
+        cross = (sums.squares - 1) * smooth * c * (sums.steps - sums.oldest) / (1 - smooth * theta)
+        return SessionErrors(
+            staleness=pull * stale,
+            dissimilarity=pull * differs,
+            local_drift=(c / 2) * ((stale + differs) * sums.drift + sums.drift_square),
+            noise=pairs.gradient_std[i, j] ** 2
+            * (inner + (smooth / 2) * c * c * (sums.squares + cross)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -156,12 +157,11 @@ class CheckReport:
 
     def _energy_lines(self) -> list[str]:
         pairs = zip(self.device_energy_j, self.device_budget_j, strict=True)
-        used = [(_share(*pair), i, *pair) for i, pair in enumerate(pairs)]
-        used.sort(reverse=True)
+        used = heapq.nlargest(3, ((_share(*pair), i, *pair) for i, pair in enumerate(pairs)))
         lines = [f"energy {sum(self.device_energy_j):.6g} J; tightest devices:"]
         return lines + [
             f"  device {i}: {spent:.6g} of {budget:.6g} J ({100 * share:.1f} %)"
-            for share, i, spent, budget in used[:3]
+            for share, i, spent, budget in used
         ]
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConstraintBlock", "ConstraintClass", "Problem", "session_energy"]
 
+# Columns that are listed in about a second.
+_LISTED = 3_000_000
+
 
 class ConstraintClass(StrEnum):
     """Convexity class of a constraint block in the natural form."""
@@ -101,6 +104,13 @@ class Problem:
                 )
             )
         )
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether listing the columns is a matter of a second or two, as for all but large fleets."""
+        s = self.scenario
+        arcs = s.num_slots * (1 + int(s.tasks.staleness_max.max()))
+        return s.num_devices * arcs * int(s.tasks.iterations_max.sum()) <= _LISTED
 
     @cached_property
     def untrainable_task(self) -> str | None:

@@ -42,6 +42,12 @@ class Options:
         ``random``.
     pyomo_solver : str or None
         Name under which Pyomo knows a solver that is to take P in natural form.
+    engine : str
+        Who works out large fleets: ``local`` (threads) or ``ray``. Changes no number.
+    checkpoint : str or None
+        File to write now and then what a search needs to be resumed.
+    resume : str or None
+        Such a file to go on from, and to go on writing unless `checkpoint` names another.
     """
 
     time_limit: float | None = None
@@ -50,6 +56,9 @@ class Options:
     solver: str | None = None
     initial: str = "greedy"
     pyomo_solver: str | None = None
+    engine: str = "local"
+    checkpoint: str | None = None
+    resume: str | None = None
 
 
 class Incumbent(Protocol):

@@ -121,7 +121,7 @@ def solve(
         ``progress(message, fraction_or_None)``.
     **options
         Fields of `Options`: ``time_limit`` (s), ``gap``, ``seed``, ``solver``, ``initial``,
-        ``pyomo_solver``. ``None`` means not given.
+        ``pyomo_solver``, ``engine``, ``checkpoint``, ``resume``. ``None`` means not given.
 
     Returns
     -------
@@ -145,7 +145,8 @@ def solve(
     )  # fmt: skip
     untrainable = None
     with run.interruptible():
-        untrainable = run.problem.untrainable_task
+        if run.problem.is_listable:
+            untrainable = run.problem.untrainable_task
     if run.termination is not None:
         plan = run.plan(backend, run.termination)
     elif untrainable is not None:

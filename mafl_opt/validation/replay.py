@@ -269,7 +269,7 @@ def _notes(
     scenario: Scenario, plan: Plan, tasks: tuple[TrainedTask, ...], state: PlanState
 ) -> list[str]:
     notes = []
-    if plan.scenario_sha256 not in ("", scenario.sha256):
+    if plan.scenario_sha256 and not scenario.is_named_by(plan.scenario_sha256):
         notes.append("the plan was made for another scenario")
     for task in tasks:
         wanted, there = sum(map(len, task.rows)), len(task.dataset.train_labels)

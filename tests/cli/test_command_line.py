@@ -198,6 +198,29 @@ def test_solve_passes_every_flag_on(files, solver):
     assert len(Plan.load(files / "out.parquet").sessions) == 4
 
 
+def test_solve_passes_engine_and_checkpoints_on(files, solver):
+    result = run(
+        "solve", files / "scenario.json", "--backend", "prices", "--engine", "ray", "--checkpoint",
+        files / "b.npz", "--resume", files / "a.npz", "--out", files / "out.json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (call,) = solver.calls
+    assert call == {
+        "backend": "prices", "engine": "ray", "checkpoint": str(files / "b.npz"),
+        "resume": str(files / "a.npz"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("b.json", "ending in .npz"), ("no/b.npz", "existing folder")]
+)
+def test_solve_refuses_a_bad_checkpoint_name_before_solving(files, solver, name, words):
+    result = run("solve", files / "scenario.json", "--checkpoint", files / name,
+                 "--out", files / "out.json")  # fmt: skip
+    assert_refused(result, words)
+    assert solver.calls == ()
+
+
 def test_solve_prints_one_json_object_and_no_progress(files, solver):
     result = run("solve", files / "scenario.json", "--out", files / "out.json", "--json")
     answer = json.loads(result.stdout)

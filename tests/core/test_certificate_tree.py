@@ -12,6 +12,7 @@ import pytest
 from enumeration import device_plans, enumerate_optimum
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ENUMERATED, PROVED_BOUND
 
@@ -23,7 +24,6 @@ from mafl_opt.core.proof import leaves
 from mafl_opt.core.proof.lagrangian import Lagrangian
 from mafl_opt.core.proof.leaves import ATTRIBUTES, Leaf
 from mafl_opt.core.status import PointStatus, Termination
-from mafl_opt.core.terms import Facts
 
 
 @pytest.fixture(scope="module")

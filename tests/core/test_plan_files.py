@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mafl_opt.core import plan_table
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import COLUMNS, Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
@@ -245,3 +246,65 @@ def test_bad_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a file in an existing folder"):
         plan.save(tmp_path / "none" / "a.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet"]
+
+
+# -- many sessions -------------------------------------------------------------------------------
+
+
+def plan_of(size: int) -> Plan:
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {name: rng.integers(0, 2**40, size) for name in COLUMNS}
+    columns["cpu_hz"] = rng.random(size)
+    columns["iterations"] = columns["iterations"] + 0.5
+    return Plan(
+        sessions=Sessions(**columns), backend="x", termination=Termination.COMPLETED,
+        point=PointStatus.FEASIBLE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 25])
+def test_parquet_plans_are_written_and_read_some_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(plan_table, "_ROWS", 10)
+    plan = plan_of(size)
+    plan.save(tmp_path / "a.parquet")
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == -(-size // 10)
+    assert_same(Plan.load(tmp_path / "a.parquet"), plan)
+
+
+def test_parquet_plan_with_rows_missing_in_a_later_group_names_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_table, "_ROWS", 4)
+    columns: dict[str, Any] = {name: [value] * 11 for name, value in ROW.items()}
+    columns["device"][9] = None
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"sessions\[9\]\.device: expected a finite number"):
+        Plan.load(tmp_path / "a.parquet")
+
+
+def test_parquet_plan_of_too_many_rows_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of(5).save(tmp_path / "a.parquet")
+
+    def read(*_: Any, **__: Any) -> None:
+        raise AssertionError("rows were read")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
+    monkeypatch.setattr(plan_table, "MAX_ROWS", 4)
+    with pytest.raises(InputError, match=r"a\.parquet: expected at most 4 sessions, found 5"):
+        Plan.load(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("given", [3, 5])
+def test_parquet_plan_that_declares_another_number_of_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int
+) -> None:
+    columns: dict[str, Any] = {name: [value] * given for name, value in ROW.items()}
+    plan_of(4).save(tmp_path / "a.parquet")
+    batches = pa.table(columns).to_batches()
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: batches)
+    with pytest.raises(InputError, match=r"a\.parquet: expected 4 sessions, as it declares"):
+        Plan.load(tmp_path / "a.parquet")

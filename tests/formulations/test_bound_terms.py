@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_terms import Facts
 from small_plans import hand_made_plan
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import SAME_FORMULA
 
 from mafl_opt.core.check import check
 from mafl_opt.core.plan import Sessions
-from mafl_opt.core.terms import Facts
 from mafl_opt.formulations.bound import (
     initial_error,
     local_sums,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ROUNDED_DOWN, SAME_FORMULA
 
-from mafl_opt.core.terms import Facts
 from mafl_opt.formulations.boxes import RatioBlock, box_rules, trim
 from mafl_opt.formulations.pricing import Prices, lagrangian_bound
 from mafl_opt.formulations.problem import Problem
@@ -20,9 +20,7 @@ def every_plan(s):
     """O, N and A of every feasible plan of a scenario of two devices; (plans,), (plans, tasks)."""
     facts = Facts.of(s)
     blocks = [
-        np.array(
-            [enumeration._totals(facts, plan) for plan in enumeration._device_plans(facts, i, None)]
-        )
+        np.array([enumeration._totals(facts, plan) for plan in enumeration.device_plans(facts, i)])
         for i in range(2)
     ]
     totals = (blocks[0][:, None] + blocks[1][None]).reshape(-1, blocks[0].shape[1])

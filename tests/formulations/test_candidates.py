@@ -9,6 +9,7 @@ import pytest
 from enumeration import session_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import SAME_FORMULA
 
@@ -17,7 +18,6 @@ from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
-from mafl_opt.core.terms import Facts
 from mafl_opt.formulations.candidates import enumerate_candidates
 
 KEYS = ("device", "receive", "upload", "task", "iterations")

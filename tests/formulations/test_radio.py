@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import SAME_FORMULA
 
-from mafl_opt.core.terms import Facts
 from mafl_opt.formulations.radio import (
     best_frequency,
     compute_energy,

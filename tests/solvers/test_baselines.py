@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import CANCELLED
 
 import mafl_opt as mo
-from mafl_opt.core.terms import Facts
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.schedule import Schedule
 

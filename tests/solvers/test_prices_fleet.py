@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_scenarios import plain_numbers
+from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
@@ -18,9 +20,6 @@ from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.kernel import price_devices
 from mafl_opt.solvers.prices.fleet.labels import pool
 from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
-
-from small_scenarios import plain_numbers
-from tolerances import CANCELLED
 
 
 def drawn(devices, seed, slots=6, **changes):
@@ -71,7 +70,9 @@ def test_device_programs_agree_with_the_numpy_ones_at_any_energy_prices(seed):
     expected, _ = DeviceProgram(scenario, columns).solve(cost)
     bound, _, _ = answers(scenario, table, start=energy, rounds=1)
     assert expected.min() < 0
-    assert bound == pytest.approx(expected - energy * scenario.devices.energy_budget_j, rel=CANCELLED)
+    assert bound == pytest.approx(
+        expected - energy * scenario.devices.energy_budget_j, rel=CANCELLED
+    )
 
 
 def cheapest_by_enumeration(scenario, table, device):

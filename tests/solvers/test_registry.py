@@ -61,7 +61,7 @@ def test_start_is_refused_where_it_cannot_be_used(backend):
 
 
 def test_option_nobody_knows_is_refused():
-    with pytest.raises(InputError, match="temperature: expected one of gap, initial"):
+    with pytest.raises(InputError, match="temperature: expected one of checkpoint, engine, gap"):
         mo.solve(plain_scenario(), "conic", temperature=3)
 
 

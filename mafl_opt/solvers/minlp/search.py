@@ -190,7 +190,7 @@ def _solve(
             run.offer(_schedule(run.problem, master.points, z), "HiGHS")
         return gap_reached(run)
 
-    if run.best is not None:
+    if run.schedule is not None:
         engine.start(_weights(master.points, run.schedule))
 
     while True:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mafl_opt.core.certificate import is_large
+from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
-from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
-from mafl_opt.solvers.prices import exact, fleet
 
 __all__ = ["Prices"]
 
@@ -21,18 +21,42 @@ class Prices:
     name = "prices"
     summary = "prices on what devices share, exact device programs, branching (HiGHS, numba)"
     proves_bound = True
-    accepts = frozenset({"time_limit", "gap", "seed", "start"})
+    accepts = frozenset({
+        "time_limit", "gap", "seed", "start", "engine", "checkpoint", "resume",
+    })  # fmt: skip
 
     def missing(self) -> str:
         """Nothing beyond the core is needed."""
         return ""
 
     def solve(self, run: Run) -> Plan:
-        """Search to the gap and wrap up."""
+        """Search to the gap and wrap up.
+
+        Raises
+        ------
+        InputError
+            For an engine that is not there, a checkpoint that cannot be used, or either of them
+            where the fleet is small.
+        """
+        # Listing the backends does not load the compiler.
+        from mafl_opt.solvers.prices import exact, fleet
+
         if run.problem.scenario.num_devices <= _SMALL:
-            return run.plan(self.name, verdict(run), exact.solve(run))
+            _refuse_options_of_large_fleets(run.options)
+            proof = exact.solve(run)
+            return run.plan(self.name, verdict(run), proof)
         proof = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
         # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
         derive = proof is None or not is_large(run.problem.scenario, proof)
         return run.plan(self.name, ended, proof, derive=derive)
+
+
+def _refuse_options_of_large_fleets(options: Options) -> None:
+    usual = Options()
+    for name in ("engine", "checkpoint", "resume"):
+        found = getattr(options, name)
+        if found != getattr(usual, name):
+            raise InputError(
+                name, f"a fleet of more than {_SMALL} devices", found, f"leave {name} out"
+            )

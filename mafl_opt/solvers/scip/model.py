@@ -69,7 +69,7 @@ class GridModel:
         joule = s.energy_weight * self._energy / self._scale
         cost.append(self._sum(joule, np.flatnonzero(joule)))
         self._model.setObjective(quicksum(cost), "minimize")
-        if run.best is not None:
+        if run.schedule is not None:
             self._begin_with(run.schedule)
 
     def solve(self) -> str:

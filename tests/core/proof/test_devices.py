@@ -9,6 +9,7 @@ import pytest
 from enumeration import device_plans, session_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import ROUNDED_DOWN
 
@@ -19,7 +20,6 @@ from mafl_opt.core.proof.leaves import ATTRIBUTES, DeviceSplit, Leaf
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.session_table import SessionTable
-from mafl_opt.core.terms import Facts
 
 EMPTY = {name: [] for name in ("device", "task", "receive", "upload", "iterations", "price")}
 MANY_BATCHES = {"tasks.batch_max": [25], "tasks.iterations_max": [3]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from enumeration import session_options
+from plain_terms import Facts
 from small_scenarios import drawn_scenario, plain_scenario
 from tolerances import SAME_FORMULA
 
@@ -12,7 +13,6 @@ from mafl_opt.core.proof import session_table
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.session_table import SessionTable, fleet_blocks
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.core.terms import Facts
 
 
 def whole_table(scenario):

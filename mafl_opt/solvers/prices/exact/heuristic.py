@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.improve import fill
 from mafl_opt.solvers.prices.exact.integer import solve_integer
 from mafl_opt.solvers.prices.exact.master import Master, Point
 from mafl_opt.solvers.prices.exact.node import Effort, generate
@@ -33,6 +34,8 @@ _ACCURACY = 0.1
 _LEAST_GAP = 1e-7
 _THOROUGH, _QUICK = 500, 100
 _SAME = 1e-9
+# Part of the time left that one integer program may take: the bound needs most of it.
+_SHARE = 0.15
 
 
 class Heuristic:
@@ -105,22 +108,24 @@ class Heuristic:
         self._combine(chosen, weights, mine, np.inf, _QUICK)
 
     def offer(self, chosen: Ints, event: str) -> None:
-        """Offer some choices as a plan, if they are one."""
+        """Offer some choices as a plan, filled up where there is room."""
         schedule, c = Schedule(self.run.problem), self.oracle.choices
         for k in chosen:
             column, batch = int(c.column[k]), int(c.batch[k])
-            if not schedule.fits(column, batch):
-                return
-            schedule.insert(column, batch)
+            # HiGHS misses limits by its tolerance: what no longer fits is left out.
+            if schedule.fits(column, batch):
+                schedule.insert(column, batch)
+        fill(schedule)
         self.run.offer(schedule, event)
 
     def _combine(
         self, chosen: Ints, weights: tuple[Floats, Floats], start: Ints, ceiling: float, effort: int
     ) -> None:
         gap = _ACCURACY * max(self.run.options.gap, _LEAST_GAP) * abs(self.run.objective)
+        left = self.run.remaining()
         found = solve_integer(
             self.oracle, chosen, weights, self.master.cuts, start, ceiling=ceiling, gap=gap,
-            effort=effort, seconds=self.run.remaining(),
+            effort=effort, seconds=None if left is None else _SHARE * left,
         )  # fmt: skip
         for plan in found:
             self.offer(plan, "integer program")

@@ -7,9 +7,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.exact.highs import linear_program, quiet_highs
 from mafl_opt.solvers.prices.exact.knapsack import Cut
 from mafl_opt.solvers.prices.exact.oracle import Oracle
+from mafl_opt.solvers.prices.highs import linear_program, quiet_highs
 
 __all__ = ["solve_integer"]
 
@@ -82,7 +82,8 @@ def solve_integer(
     matrix = sp.csc_array(sp.vstack(rows))
     highs = quiet_highs(
         time_limit=highspy.kHighsInf if seconds is None else max(seconds, 0.01),
-        mip_abs_gap=gap, mip_rel_gap=0.0, objective_bound=ceiling,
+        mip_abs_gap=gap, mip_rel_gap=0.0, objective_bound=ceiling, mip_feasibility_tolerance=1e-9,
+        primal_feasibility_tolerance=1e-9,
     )  # fmt: skip
     highs.passModel(
         linear_program(

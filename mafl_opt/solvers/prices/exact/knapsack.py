@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.prices.exact.frontiers import frontier, lift
-from mafl_opt.solvers.prices.exact.highs import quiet_highs
+from mafl_opt.solvers.prices.highs import quiet_highs
 
 __all__ = ["CapRow", "Cut", "cap_rows", "most_value", "separate"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.exact.highs import linear_program, quiet_highs
 from mafl_opt.solvers.prices.exact.knapsack import Cut, separate
 from mafl_opt.solvers.prices.exact.oracle import Limits, Oracle, Plans
 from mafl_opt.solvers.prices.exact.ratios import RatioBox
 from mafl_opt.solvers.prices.exact.tariff import Tariff
+from mafl_opt.solvers.prices.highs import linear_program, quiet_highs
 
 __all__ = ["Master", "Point"]
 

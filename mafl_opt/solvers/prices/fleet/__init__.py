@@ -16,14 +16,23 @@ def solve(run: Run) -> dict[str, Any] | None:
     Parameters
     ----------
     run : Run
-        Gets plans and bounds; Ctrl-C ends it like a time limit.
+        Gets plans and bounds; Ctrl-C ends it like a time limit. Its options ``engine``,
+        ``checkpoint`` and ``resume`` are read.
 
     Returns
     -------
     certificate : dict or None
         Of kind ``tree``; None when it was cut short before there was a bound.
+
+    Raises
+    ------
+    InputError
+        For an engine that is not there, or a checkpoint that cannot be used.
     """
     search = Search(run)
-    with run.interruptible():
-        search.work()
+    try:
+        with run.interruptible():
+            search.work()
+    finally:
+        search.close()
     return search.certificate()

@@ -1,8 +1,7 @@
-"""The device program, compiled: closed-form batch sizes, a dynamic program over the slots, at
-any prices (model page, section 6, facts 1 to 3).
+"""The device program at any prices, compiled: closed-form batch sizes, a program over the slots.
 
-Plain sequential arithmetic, one device after the other; no fast-math, so that the same numbers come
-out on every machine, on any number of threads.
+Model page, section 6, facts 1 to 3. Plain sequential arithmetic, one device after the other; no
+fast-math, so that the same numbers come out on any number of threads.
 """
 
 from __future__ import annotations
@@ -13,9 +12,22 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
+from mafl_opt.solvers.prices.fleet.arrays import Tasks
 
-__all__ = ["SLACK", "Room", "Scratch", "Table", "compiled", "iterations", "read_plan", "scratch", "session", "solve_arcs", "transfers", "window"]
+__all__ = [
+    "SLACK",
+    "Room",
+    "Scratch",
+    "Table",
+    "compiled",
+    "iterations",
+    "read_plan",
+    "scratch",
+    "session",
+    "solve_arcs",
+    "transfers",
+    "window",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -123,9 +135,7 @@ def transfers(i, j, fleet, tasks, s):
 @inlined
 def _error(c, apart, slope, drift_0, drift_1, drift_2):
     """Systematic part of phi (model page, section 5)."""
-    return (
-        0.5 * c * (apart * apart * drift_0 + 2.0 * apart * slope * drift_1 + slope**2 * drift_2)
-    )
+    return 0.5 * c * (apart * apart * drift_0 + 2.0 * apart * slope * drift_1 + slope**2 * drift_2)
 
 
 @inlined
@@ -149,27 +159,27 @@ def iterations(i, j, tau, fleet, tasks, table, e, s):
     first, most = tasks.first[j], tasks.most_iterations[j]
     drift_0, drift_1, drift_2 = tasks.drift_0[j], tasks.drift_1[j], tasks.drift_2[j]
     noise_1, noise_2, noise_3 = tasks.noise_1[j], tasks.noise_2[j], tasks.noise_3[j]
-    for l in range(1, most + 1):
-        step = c * first[l]
+    for steps in range(1, most + 1):
+        step = c * first[steps]
         if step > cap:
-            return l - 1
-        error = _error(c, apart, slope, drift_0[l], drift_1[l], drift_2[l])
-        noise = _noise(c, variance, noise_1[l], noise_2[l], noise_3[l])
+            return steps - 1
+        error = _error(c, apart, slope, drift_0[steps], drift_1[steps], drift_2[steps])
+        noise = _noise(c, variance, noise_1[steps], noise_2[steps], noise_3[steps])
         gain = lam * noise
-        work = unit * cycles * l
-        s.steps[l] = step
-        s.base[l] = lam * (error - noise / samples) - 0.5 * mu * step
-        s.gain[l] = gain
+        work = unit * cycles * steps
+        s.steps[steps] = step
+        s.base[steps] = lam * (error - noise / samples) - 0.5 * mu * step
+        s.gain[steps] = gain
         if gain <= 0.0:
-            s.wish[l], s.root[l] = 1.0, 0.0
+            s.wish[steps], s.root[steps] = 1.0, 0.0
         elif work <= 0.0:
-            s.wish[l], s.root[l] = np.inf, np.inf
+            s.wish[steps], s.root[steps] = np.inf, np.inf
         else:
-            s.wish[l] = np.sqrt(gain / work) / f_min
-            s.root[l] = np.sqrt(np.sqrt(gain / (3.0 * work)) / (cycles * l))
-        free = min(max(s.wish[l], 1.0), box)
+            s.wish[steps] = np.sqrt(gain / work) / f_min
+            s.root[steps] = np.sqrt(np.sqrt(gain / (3.0 * work)) / (cycles * steps))
+        free = min(max(s.wish[steps], 1.0), box)
         # Below any cost the column can have: no deadline, real batch size.
-        s.least[l] = s.base[l] + gain / free + work * f_min * f_min * free
+        s.least[steps] = s.base[steps] + gain / free + work * f_min * f_min * free
     return most
 
 
@@ -219,18 +229,18 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
                 # The iteration count that was best a slot before goes first: it spares the others.
                 guess = first
                 for turn in range(most + 1):
-                    l = turn if turn else guess
-                    if turn == guess or s.steps[l] > left:
+                    steps = turn if turn else guess
+                    if turn == guess or s.steps[steps] > left:
                         continue
-                    extra = charge + toll * s.steps[l]
-                    if s.least[l] + extra >= best:
+                    extra = charge + toll * s.steps[steps]
+                    if s.least[steps] + extra >= best:
                         continue
-                    work = fleet.cycles[i, j] * l
+                    work = fleet.cycles[i, j] * steps
                     top = min(np.floor(f_max * time / work * (1.0 + SLACK)), box)
                     if top < 1.0:
                         continue
                     rate = work / time
-                    size = min(s.wish[l], max(f_min / rate, s.root[l] * root_time))
+                    size = min(s.wish[steps], max(f_min / rate, s.root[steps] * root_time))
                     low = np.floor(min(max(size, 1.0), top))
                     high = min(low + 1.0, top)
                     f = max(f_min, rate * high)
@@ -241,16 +251,16 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
                             continue
                     unit = e * kappa * work
                     f, g = max(f_min, rate * low), max(f_min, rate * high)
-                    size, price = low, s.gain[l] / low + unit * low * f * f
-                    upper = s.gain[l] / high + unit * high * g * g
+                    size, price = low, s.gain[steps] / low + unit * low * f * f
+                    upper = s.gain[steps] / high + unit * high * g * g
                     if upper < price:
                         size, price = high, upper
-                    price += s.base[l] + extra
+                    price += s.base[steps] + extra
                     if price < best:
-                        best, first = price, l
+                        best, first = price, steps
                         s.cost[u - 1, tau] = price
                         s.task[u - 1, tau] = j
-                        s.iterations[u - 1, tau] = l
+                        s.iterations[u - 1, tau] = steps
                         s.batch[u - 1, tau] = int(size)
     return _program(s)
 
@@ -272,23 +282,21 @@ def _program(s):
 
 
 @compiled
-def session(i, fleet, tasks, j, r, u, l, batch):
+def session(i, fleet, tasks, j, r, u, steps, batch):
     """Return energy, phi, a and step of one session at its best frequency."""
     down, up = tasks.bits[j] / fleet.down_rate[i, r], tasks.bits[j] / fleet.up_rate[i, u - 1]
     time = tasks.instants[u] - tasks.instants[r] - down - up
-    work = fleet.cycles[i, j] * l * batch
+    work = fleet.cycles[i, j] * steps * batch
     f = min(max(fleet.f_min[i], work / time), fleet.f_max[i])
     energy = fleet.tx_power[i] * up + fleet.rx_power[i] * down + fleet.capacitance[i] * work * f * f
     tau = u - 1 - r
     c = tasks.rate[j] * fleet.share[i, j] * tasks.stale_weight[j, tau]
     apart = tasks.moved[j, tau] + fleet.dissimilarity[i, j] + fleet.drift[i, j] * (tau + 1)
-    error = _error(
-        c, apart, tasks.slope[j], tasks.drift_0[j, l], tasks.drift_1[j, l], tasks.drift_2[j, l]
-    )
-    noise = _noise(
-        c, fleet.variance[i, j], tasks.noise_1[j, l], tasks.noise_2[j, l], tasks.noise_3[j, l]
-    )
-    step = c * tasks.first[j, l]
+    drift = tasks.drift_0[j, steps], tasks.drift_1[j, steps], tasks.drift_2[j, steps]
+    error = _error(c, apart, tasks.slope[j], drift[0], drift[1], drift[2])
+    parts = tasks.noise_1[j, steps], tasks.noise_2[j, steps], tasks.noise_3[j, steps]
+    noise = _noise(c, fleet.variance[i, j], parts[0], parts[1], parts[2])
+    step = c * tasks.first[j, steps]
     return energy, error + noise * (1.0 / batch - 1.0 / fleet.samples[i, j]), 0.5 * step, step
 
 
@@ -302,12 +310,10 @@ def read_plan(i, fleet, tasks, s):
             u -= 1
             continue
         r = u - 1 - tau
-        j, l, batch = s.task[u - 1, tau], s.iterations[u - 1, tau], s.batch[u - 1, tau]
+        j, steps, batch = s.task[u - 1, tau], s.iterations[u - 1, tau], s.batch[u - 1, tau]
         row = s.found[count]
-        row[0], row[1], row[2], row[3], row[4] = j, r, u, l, batch
-        energy += session(i, fleet, tasks, j, r, u, l, batch)[0]
+        row[0], row[1], row[2], row[3], row[4] = j, r, u, steps, batch
+        energy += session(i, fleet, tasks, j, r, u, steps, batch)[0]
         count += 1
         u = r
     return count, energy
-
-

@@ -6,7 +6,7 @@ steps, staleness weights. Arrays are device-major, so that a block of devices is
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.bound import local_sums
 from mafl_opt.formulations.radio import uplink_rate
 
-__all__ = ["Fleet", "Tasks", "fleet_of", "tasks_of"]
+__all__ = ["Fleet", "Tasks", "fleet_of", "read_only", "tasks_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+Record = TypeVar("Record", bound=NamedTuple)
 
 
 class Fleet(NamedTuple):
@@ -52,12 +54,12 @@ class Fleet(NamedTuple):
         return int(self.f_min.size)
 
     def part(self, start: int, stop: int) -> Fleet:
-        """Return the devices start..stop-1, without copying."""
-        return Fleet(*(array[start:stop] for array in self))
+        """Return the devices start..stop-1, without copying; not to be written to."""
+        return read_only(Fleet._make(array[start:stop] for array in self))
 
     def take(self, index: Ints) -> Fleet:
         """Return a copy of some devices."""
-        return Fleet(*(np.ascontiguousarray(array[index]) for array in self))
+        return Fleet._make(np.ascontiguousarray(array[index]) for array in self)
 
 
 class Tasks(NamedTuple):
@@ -97,6 +99,20 @@ class Tasks(NamedTuple):
     instants: Floats
     capacity: Floats
     energy_weight: float
+
+
+def read_only(record: Record) -> Record:
+    """Return a named tuple with views of its arrays that cannot be written to.
+
+    Compiled functions are specialised on that, so that it has to be alike everywhere.
+    """
+    entries = []
+    for entry in record:
+        if isinstance(entry, np.ndarray):
+            entry = entry.view()
+            entry.flags.writeable = False
+        entries.append(entry)
+    return record._make(entries)
 
 
 def fleet_of(scenario: Scenario) -> Fleet:
@@ -143,7 +159,7 @@ def tasks_of(scenario: Scenario) -> Tasks:
         rate = t.server_rate[j] * eta
         loudest = (rate * p.data_share[:, j] * p.gradient_std[:, j] ** 2).max()
         moved[j] = smooth * (tau * theta * bound + np.sqrt(tau * theta * loudest))
-    return Tasks(
+    tasks = Tasks(
         bits=np.asarray(t.model_bits, dtype=np.float64), rate=t.server_rate * t.learning_rate,
         cap=np.asarray(t.step_cap, dtype=np.float64),
         weight=np.asarray(t.weight, dtype=np.float64),
@@ -157,3 +173,4 @@ def tasks_of(scenario: Scenario) -> Tasks:
         capacity=np.asarray(scenario.network.uplink_capacity, dtype=np.float64),
         energy_weight=float(scenario.energy_weight),
     )  # fmt: skip
+    return read_only(tasks)

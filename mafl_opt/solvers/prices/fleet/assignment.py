@@ -17,6 +17,7 @@ from mafl_opt.solvers.prices.fleet.arcs import Table, scratch
 from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
 from mafl_opt.solvers.prices.fleet.kernel import assign_devices
 from mafl_opt.solvers.prices.fleet.labels import pool
+from mafl_opt.solvers.prices.fleet.logs import SweepLog
 
 __all__ = ["Assignment"]
 
@@ -38,6 +39,8 @@ class Assignment:
         Where to start for each.
     accuracy : float
         A device's plan may be this far from the best.
+    log : SweepLog or None
+        Sweeps made before, if the search is resumed; gets those that are finished.
 
     Attributes
     ----------
@@ -45,14 +48,19 @@ class Assignment:
     """
 
     def __init__(
-        self, fleet: Fleet, tasks: Tasks, energy_price: Floats, accuracy: float
-    ) -> None:
+        self, fleet: Fleet, tasks: Tasks, energy_price: Floats, accuracy: float,
+        log: SweepLog | None = None,
+    ) -> None:  # fmt: skip
         self.fleet, self.tasks, self.accuracy = fleet, tasks, accuracy
         num_tasks, slots = tasks.bits.size, tasks.capacity.size
         self.totals = np.zeros(1 + 2 * num_tasks + slots * (1 + num_tasks))
         self._energy_price = energy_price
         self._plans = np.zeros((fleet.size, slots, 5), dtype=np.int32)
         self._counts = np.zeros(fleet.size, dtype=np.int32)
+        self._log = log
+        if log is not None and log.rows is not None and log.counts is not None:
+            self._counts[:] = log.counts
+            self._plans[self._kept()] = log.rows
         self._pool, self._scratch = pool(), scratch(tasks)
 
     @property
@@ -67,17 +75,26 @@ class Assignment:
         return float(t.weight[used] @ (error / progress) + t.energy_weight * self.totals[0])
 
     def sweep(self, table: Table, *, stop: Callable[[], bool]) -> int:
-        """Plan every device anew at the prices; returns how many got a new plan."""
+        """Plan every device anew at the prices; returns how many got a new plan.
+
+        A sweep that the log knows is not made again.
+        """
+        known = None if self._log is None else self._log.recall(table)
+        if known is not None:
+            self.totals[:] = known
+            return 0
         changed = 0
         for start in range(0, self.fleet.size, _BLOCK):
             if stop():
-                break
+                return changed
             block = slice(start, min(start + _BLOCK, self.fleet.size))
             changed += assign_devices(
                 self.fleet.part(block.start, block.stop), self.tasks, table,
                 self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
                 self._plans[block], self._counts[block], self.totals,
             )  # fmt: skip
+        if self._log is not None:
+            self._log.keep(table, self.totals, self._plans[self._kept()], self._counts)
         return changed
 
     def marginal(self, table: Table, share: float) -> Table:
@@ -90,12 +107,16 @@ class Assignment:
             uplink=share * table.uplink, step=share * table.step,
         )  # fmt: skip
 
+    def _kept(self) -> NDArray[np.bool_]:
+        """Rows of the plans that are sessions; (devices, slots)."""
+        return np.arange(self._plans.shape[1]) < self._counts[:, None]
+
     def sessions(self) -> Sessions:
         """Return the plan as a table, each session at its best frequency."""
         f, t = self.fleet, self.tasks
         device = np.repeat(np.arange(f.size), self._counts)
-        kept = np.arange(self._plans.shape[1]) < self._counts[:, None]
-        task, receive, upload, iterations, batch = self._plans[kept].T.astype(np.int64)
+        rows = self._plans[self._kept()]
+        task, receive, upload, iterations, batch = rows.T.astype(np.int64)
         down = t.bits[task] / f.down_rate[device, receive]
         up = t.bits[task] / f.up_rate[device, upload - 1]
         time = t.instants[upload] - t.instants[receive] - down - up

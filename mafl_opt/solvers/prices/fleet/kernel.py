@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mafl_opt.solvers.prices.fleet.arcs import Room, SLACK, compiled, read_plan, session, solve_arcs
+from mafl_opt.solvers.prices.fleet.arcs import SLACK, Room, compiled, read_plan, session, solve_arcs
 from mafl_opt.solvers.prices.fleet.labels import within_budget
 
 __all__ = ["assign_devices", "price_devices"]
@@ -66,7 +66,9 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
 
 
 @compiled
-def price_devices(fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals):
+def price_devices(
+    fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals
+):
     """Solve the devices of a fleet one after the other, each within its own budget.
 
     Parameters

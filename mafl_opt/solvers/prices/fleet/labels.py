@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.fleet.arcs import SLACK, compiled, iterations, solve_arcs, transfers, window
+from mafl_opt.solvers.prices.fleet.arcs import (
+    SLACK,
+    compiled,
+    iterations,
+    solve_arcs,
+    transfers,
+    window,
+)
 
 __all__ = ["Pool", "pool", "within_budget"]
 
@@ -88,25 +95,25 @@ def _list_options(i, fleet, tasks, table, room, price, gap, pool, s):
                 around = s.value[r] + s.back[u] - total
                 if around + s.cost[u - 1, tau] >= gap:
                     continue
-                for l in range(1, most + 1):
-                    if s.steps[l] > room.step[u - 1, j]:
+                for steps in range(1, most + 1):
+                    if s.steps[steps] > room.step[u - 1, j]:
                         break
-                    shared = table.uplink[u - 1] + table.step[u - 1, j] * s.steps[l]
-                    if around + shared + e * radio + s.least[l] >= gap:
+                    shared = table.uplink[u - 1] + table.step[u - 1, j] * s.steps[steps]
+                    if around + shared + e * radio + s.least[steps] >= gap:
                         continue
-                    work = fleet.cycles[i, j] * l
+                    work = fleet.cycles[i, j] * steps
                     rate = work / time
                     top = min(np.floor(fleet.f_max[i] / rate * (1.0 + SLACK)), box)
                     if top < 1.0:
                         break
-                    wish = min(s.wish[l], max(f_min / rate, s.root[l] * np.sqrt(time)))
+                    wish = min(s.wish[steps], max(f_min / rate, s.root[steps] * np.sqrt(time)))
                     first = min(max(np.floor(wish), 1.0), top)
                     for side in range(2):
                         size = first + side
                         while 1.0 <= size <= top:
                             f = max(f_min, rate * size)
                             joules = radio + fleet.capacitance[i] * work * size * f * f
-                            charge = s.base[l] + shared + s.gain[l] / size
+                            charge = s.base[steps] + shared + s.gain[steps] / size
                             charge += tasks.energy_weight * joules
                             # Convex in the batch size: beyond this one none is cheap enough.
                             if around + charge + price * joules >= gap:
@@ -116,7 +123,7 @@ def _list_options(i, fleet, tasks, table, room, price, gap, pool, s):
                                     return -1
                                 row = pool.option[count]
                                 row[0], row[1], row[2] = (u - 1) * s.cost.shape[1] + tau, j, r
-                                row[3], row[4], row[5] = u, l, int(size)
+                                row[3], row[4], row[5] = u, steps, int(size)
                                 pool.joules[count], pool.charge[count] = joules, charge
                                 count += 1
                             size += 1.0 if side else -1.0

@@ -1,4 +1,4 @@
-"""Prices of a large fleet: column generation with smoothed prices on a box that follows the point."""
+"""Prices of a large fleet: column generation, smoothed, on a box that follows the point."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The restricted master of a large fleet: a small linear program over answers to prices.
 
 Devices are cut into groups; every price table asked so far gives a column a group: what the group's
-plans add up to. The ratio is relaxed on a box of A_j and Y_j = (N_j - Gamma'_j) / A_j (see `ratio`):
-tangents of Gamma'_j / A_j, and the two upper planes of the product Y_j A_j (McCormick). Its duals
-are prices of everything devices share. Scaled: N by Gamma', A by half the step caps' sum, limits
-to 1.
+plans add up to. The ratio is relaxed on a box of A_j and Y_j = (N_j - Gamma'_j) / A_j (see
+`ratio`): tangents of Gamma'_j / A_j, and the two upper planes of the product Y_j A_j (McCormick).
+Its duals are prices of everything devices share. Scaled: N by Gamma', A by half the step caps' sum,
+limits to 1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Tasks
 from mafl_opt.solvers.prices.fleet.ratio import Range, progress_points
+from mafl_opt.solvers.prices.highs import quiet_highs
 
 __all__ = ["Master", "Point"]
 
@@ -75,9 +76,7 @@ class Master:
         self.by_error = np.where(tasks.start > 0, tasks.start, 1.0)
         self._used = tasks.weight > 0
         self._totals = [np.zeros(1 + 2 * self.num_tasks + self.num_slots * (1 + self.num_tasks))]
-        self._lp = lp = highspy.Highs()
-        lp.setOptionValue("output_flag", False)
-        lp.setOptionValue("threads", 1)
+        self._lp = lp = quiet_highs()
         shared = self.num_slots * (1 + self.num_tasks)
         none, nothing = np.zeros(0, dtype=np.int32), np.zeros(0)
         for _ in range(shared + groups):
@@ -85,7 +84,7 @@ class Master:
         self._group_row = shared
         self._progress_row = shared + groups
         self._error_row = self._progress_row + self.num_tasks
-        for j in range(self.num_tasks):
+        for _ in range(self.num_tasks):
             lp.addRow(0.0, _INF, 0, none, nothing)
         for _ in range(2 * self.num_tasks):
             lp.addRow(-_INF, 0.0, 0, none, nothing)

@@ -1,50 +1,24 @@
 """Answers to prices: the dual of a large fleet, block of devices by block.
 
-Blocks are cut without regard to how many threads there are and added up in their order, so that the
-numbers do not depend on the machine.
+Blocks are cut without regard to who solves them and added up in their order, so that the numbers do
+not depend on the engine.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
+from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
-from mafl_opt.solvers.prices.fleet.kernel import price_devices
-from mafl_opt.solvers.prices.fleet.labels import pool
+from mafl_opt.solvers.prices.fleet.engines import Question, start_engine
+from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog
 
-__all__ = ["Answer", "Oracle"]
+__all__ = ["Oracle"]
 
 Floats = NDArray[np.float64]
 
 _BLOCK = 2048
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
-    """What a fleet answers to a price table.
-
-    value : float
-        The dual there, ratio blocks left out.
-    gap : float
-        How far the devices' plans are above their bounds, in all.
-    size : float
-        Sum of the magnitudes that the value is a sum of.
-    totals : (groups, 1 + 2 J + G + G J)
-        What the plans add up to, see `kernel`.
-    """
-
-    value: float
-    gap: float
-    size: float
-    totals: Floats
 
 
 class Oracle:
@@ -60,54 +34,57 @@ class Oracle:
         Consecutive parts whose plans are added up apart.
     accuracy : float
         A device's bound and plan may differ by this much.
+    engine : str
+        See `engines`.
+    log : AnswerLog or None
+        What it answered before, if the search is resumed; gets what it answers.
     """
 
     def __init__(
-        self, fleet: Fleet, tasks: Tasks, *, copies: float, groups: int, accuracy: float
-    ) -> None:
+        self, fleet: Fleet, tasks: Tasks, *, copies: float, groups: int, accuracy: float,
+        engine: str = "local", log: AnswerLog | None = None,
+    ) -> None:  # fmt: skip
         self.fleet, self.tasks, self.copies, self.accuracy = fleet, tasks, copies, accuracy
-        self.energy_price = np.zeros(fleet.size)
+        self._log = log
+        known = None if log is None else log.energy_price
+        self.energy_price = np.zeros(fleet.size) if known is None else known
         self.answers = 0
         size = max(1, min(_BLOCK, -(-fleet.size // groups)))
-        self._edges = np.append(np.arange(0, fleet.size, size), fleet.size)
-        blocks = self._edges.size - 1
+        edges = np.append(np.arange(0, fleet.size, size), fleet.size)
+        blocks = edges.size - 1
         self._group = np.arange(blocks) * min(groups, blocks) // blocks
-        self._room = Room(
-            uplink=tasks.capacity, step=np.tile(tasks.cap, (tasks.capacity.size, 1))
-        )  # fmt: skip
-        self._scratch = [(pool(), scratch(tasks)) for _ in range(os.cpu_count() or 1)]
+        self._engine = start_engine(engine, fleet, tasks, edges)
 
     @property
     def groups(self) -> int:
         """Rows of the totals of an answer."""
         return int(self._group[-1]) + 1
 
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self._engine.close()
+
     def ask(self, table: Table, *, rounds: int = 3) -> Answer:
-        """Solve every device at the prices; `rounds` bounds the search for its energy price."""
-        tasks = self.tasks
-        num_tasks, slots = tasks.bits.size, tasks.capacity.size
-        blocks = self._edges.size - 1
-        totals = np.zeros((blocks, 1 + 2 * num_tasks + slots * (1 + num_tasks)))
-        bound, cost = np.zeros(self.fleet.size), np.zeros(self.fleet.size)
+        """Solve every device at the prices; `rounds` bounds the search for its energy price.
 
-        def solve(block: int) -> None:
-            start, stop = self._edges[block : block + 2]
-            with self._room_for_one() as (labels, own):
-                price_devices(
-                    self.fleet.part(start, stop), tasks, table, self._room,
-                    self.energy_price[start:stop], rounds, self.accuracy, labels, own,
-                    bound[start:stop], cost[start:stop], totals[block],
-                )  # fmt: skip
-
-        if blocks == 1 or len(self._scratch) == 1:
-            for block in range(blocks):
-                solve(block)
-        else:
-            with ThreadPoolExecutor(len(self._scratch)) as threads:
-                list(threads.map(solve, range(blocks)))
+        An answer that the log knows is not worked out again.
+        """
+        answer = None if self._log is None else self._log.recall(table, rounds)
+        if answer is None:
+            answer, self.energy_price = self._solve(table, rounds)
+            if self._log is not None:
+                self._log.keep(table, rounds, answer, self.energy_price)
         self.answers += 1
-        grouped = np.zeros((self.groups, totals.shape[1]))
-        np.add.at(grouped, self._group, totals)
+        return answer
+
+    def _solve(self, table: Table, rounds: int) -> tuple[Answer, Floats]:
+        tasks, num_tasks = self.tasks, self.tasks.bits.size
+        question = Question(table, rounds, self.accuracy)
+        blocks = self._engine.solve_blocks(question, self.energy_price)
+        grouped = np.zeros((self.groups, blocks[0].totals.size))
+        np.add.at(grouped, self._group, np.array([block.totals for block in blocks]))
+        bound = np.array([block.bound for block in blocks])
+        cost = np.array([block.cost for block in blocks])
         parts = np.array([
             self.copies * bound.sum(), table.error @ tasks.start, -table.uplink @ tasks.capacity,
             -(table.step * tasks.cap).sum(),
@@ -115,16 +92,8 @@ class Oracle:
         total = grouped.sum(axis=0)
         inside = table.error @ total[1 : 1 + num_tasks] + tasks.energy_weight * total[0]
         inside += table.progress @ total[1 + num_tasks : 1 + 2 * num_tasks]
-        return Answer(
+        answer = Answer(
             value=float(parts.sum()), gap=float(self.copies * (cost - bound).sum()),
             size=float(np.abs(parts).sum() + self.copies * inside), totals=self.copies * grouped,
         )  # fmt: skip
-
-    @contextmanager
-    def _room_for_one(self) -> Iterator[tuple[object, object]]:
-        """Lend scratch room to a thread; there is one for each."""
-        lent = self._scratch.pop()
-        try:
-            yield lent
-        finally:
-            self._scratch.append(lent)
+        return answer, np.concatenate([block.energy_price for block in blocks])

@@ -96,8 +96,9 @@ class Proof:
             if node.bound >= target:
                 self._put(node)
                 continue
-            if refine is not None and any(refine(int(k)) for k in np.argsort(-node.weights)[:3]
-                                          if node.weights[k] > 0):
+            if refine is not None and any(
+                refine(int(k)) for k in np.argsort(-node.weights)[:3] if node.weights[k] > 0
+            ):
                 self._put(node)
                 continue
             point = self.master.solve(node.box)
@@ -127,9 +128,7 @@ class Proof:
         self._count += 1
         heapq.heappush(self._open, (node.bound, self._count, node))
 
-    def _split(
-        self, node: _Node, point: Point, tighten: Callable[[Range], Range | None]
-    ) -> None:
+    def _split(self, node: _Node, point: Point, tighten: Callable[[Range], Range | None]) -> None:
         """Split the task whose ratio the relaxation misses most, where the point lies."""
         box, t = node.box, self.tasks
         at = np.clip(point.progress, box.low, box.high)
@@ -241,10 +240,9 @@ def _best_session(fleet: Fleet, tasks: Tasks, j: int) -> tuple[float, float]:
     for tau in range(min(int(tasks.most_stale[j]), tasks.capacity.size - 1) + 1):
         apart = float((fleet.dissimilarity[holds, j] + fleet.drift[holds, j] * (tau + 1)).min())
         apart += tasks.moved[j, tau]
-        square = (
-            apart**2 * tasks.drift_0[j, steps] + 2 * apart * tasks.slope[j] * tasks.drift_1[j, steps]
-            + tasks.slope[j] ** 2 * tasks.drift_2[j, steps]
-        )  # fmt: skip
+        square = apart**2 * tasks.drift_0[j, steps]
+        square += 2.0 * apart * tasks.slope[j] * tasks.drift_1[j, steps]
+        square += tasks.slope[j] ** 2 * tasks.drift_2[j, steps]
         slope = min(slope, float((square / tasks.first[j, steps]).min()))
     share = float(fleet.share[holds, j].min()) * float(tasks.stale_weight[j].min())
     return slope * (1 - 1e-9), 0.5 * tasks.rate[j] * share * tasks.first[j, 1] * (1 - 1e-9)

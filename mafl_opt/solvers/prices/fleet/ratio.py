@@ -1,4 +1,4 @@
-"""The ratio blocks of a large fleet: boxes of A_j and of the excess Y_j, bounded by answers to prices.
+"""The ratio blocks of a large fleet: boxes of A_j and of the excess Y_j, bounded by answers.
 
 With R_j = N_j - Gamma'_j and Y_j = R_j / A_j the bound of a task is Gamma'_j / A_j + Y_j: the first
 part is convex in A_j, and only R_j = Y_j A_j is not. On a box of (A_j, Y_j) the Lagrangian's block
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Tasks
+from mafl_opt.solvers.prices.highs import quiet_highs
 
 __all__ = ["Mixtures", "Range", "mix", "progress_points"]
 
@@ -76,9 +77,7 @@ class Mixtures:
         self._scale = typical
         self.tables: list[Table] = []
         self.values: list[float] = []
-        self._lp = lp = highspy.Highs()
-        lp.setOptionValue("output_flag", False)
-        lp.setOptionValue("threads", 1)
+        self._lp = lp = quiet_highs()
         lp.changeObjectiveSense(highspy.ObjSense.kMaximize)
         none, nothing = np.zeros(0, dtype=np.int32), np.zeros(0)
         count = self._used.size
@@ -93,7 +92,8 @@ class Mixtures:
             lp.addCol(0.0, 0.0, highspy.kHighsInf, 1, row, np.array([-1.0]))
         for k in range(count):
             rows = np.arange(2 * _POINTS, dtype=np.int32) + self._block_row + 2 * _POINTS * k
-            lp.addCol(1.0, -highspy.kHighsInf, highspy.kHighsInf, rows.size, rows, np.ones(rows.size))
+            ones = np.ones(rows.size)
+            lp.addCol(1.0, -highspy.kHighsInf, highspy.kHighsInf, rows.size, rows, ones)
 
     def add(self, table: Table, value: float) -> None:
         """Add a table and the value of the dual there, ratio blocks left out."""
@@ -121,9 +121,7 @@ class Mixtures:
                 for y in (box.excess_low[j], box.excess_high[j]):
                     error = (y * a + t.start[j]) * self._scale.error[j]
                     lp.changeCoeff(int(row), int(k), error)
-                    lp.changeCoeff(
-                        int(row), int(self._used.size + k), -a * self._scale.progress[j]
-                    )
+                    lp.changeCoeff(int(row), int(self._used.size + k), -a * self._scale.progress[j])
                     limit = t.weight[j] * (t.start[j] / a + y)
                     lp.changeRowBounds(int(row), -highspy.kHighsInf, limit)
                     row += 1

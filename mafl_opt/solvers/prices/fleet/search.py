@@ -104,7 +104,8 @@ class Search:
         self._scale = float(self.tasks.weight[used] @ ((self.tasks.start + error) / progress)[used])
         sample.accuracy = _DEVICES_OPEN * self._scale / size
         self.master = Master(self.tasks, sample.groups, self._scale)
-        self.master.add(totals)
+        for answer in totals:
+            self.master.add(answer)
         lesson = self._learn(sample, progress, error, None, None)
         full = sample
         if not whole:
@@ -191,7 +192,6 @@ class Search:
 
     def _assign(self, table: Table, energy_price: Floats) -> None:
         """Plan all devices, then improve while it pays."""
-        run = self.run
         accuracy = _DEVICES_OPEN * self._scale / self.fleet.size
         log = self.journal.sweeps()
         plan = Assignment(self.fleet, self.tasks, energy_price.copy(), accuracy, log)
@@ -236,13 +236,17 @@ class Search:
             run.say(f"price table {len(mixtures.tables) + 1}")
             return answer.value
 
-        for table in tables:
-            if run.stop() and mixtures.tables:
-                break
-            mixtures.add(table, ask(table))
+        try:
+            for table in tables:
+                if run.stop() and mixtures.tables:
+                    break
+                mixtures.add(table, ask(table))
+        finally:
+            # Ctrl-C leaves a bound behind as soon as one table is answered.
+            if mixtures.tables:
+                self._proof = proof = Proof(self.tasks, self.master, mixtures, root)
         if rounds == 1:
             refine = self._refiner(full, mixtures)
-        self._proof = proof = Proof(self.tasks, self.master, mixtures, root)
         run.raise_bound(min(proof.bound, run.objective) - _GUARD * self._size, "root")
         proof.push(self._target(1.0) + 2.0 * _GUARD * self._size, ask, tighten, run.stop, refine)
         run.raise_bound(min(proof.bound, run.objective) - _GUARD * self._size, "tree")

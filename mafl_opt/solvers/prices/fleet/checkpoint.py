@@ -1,0 +1,278 @@
+"""Checkpoints: the logs of a search in one file, written while it runs, read to resume it.
+
+An uncompressed .npz with plain arrays (nothing pickled) and a header in JSON. What is read is
+believed as little as a plan: shapes and ranges are checked before memory is taken and before
+compiled code, which checks no index, sees them. Prices prove what they prove; answers are taken at
+their word, and whoever derives the certificate finds a wrong one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.core.errors import InputError
+from mafl_opt.core.files import atomic_path, parse_json
+from mafl_opt.core.scenario import Scenario
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog, Asked, SweepLog, Swept
+
+__all__ = ["Journal"]
+
+_FORMAT = "mafl-opt checkpoint"
+_VERSION = 1
+_EVERY_S = 30.0
+_MOST_HEADER = 1 << 16
+# More than any search asks.
+_MOST_ENTRIES = 100_000
+_MOST_GROUPS = 1000
+_ORACLES = ("sample", "full")
+
+Array = NDArray[Any]
+
+
+class Journal:
+    """The logs of a search and the file they go to.
+
+    Parameters
+    ----------
+    run : Run
+        Its options ``checkpoint`` (file to write), ``resume`` (file to read, and to write if there
+        is no other) and ``seed``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written or read, is damaged, or belongs to another scenario, seed or
+        version.
+    """
+
+    def __init__(self, run: Run) -> None:
+        source, target = run.options.resume, run.options.checkpoint
+        self._path = target or source
+        self._saved = time.perf_counter()
+        self._header: dict[str, Any] = {}
+        self._answers: dict[str, AnswerLog] = {}
+        self._sweeps = SweepLog(self._save_if_due)
+        self._stop = run.stop
+        if self._path is None:
+            return
+        scenario = run.problem.scenario
+        self._header = {
+            "format": _FORMAT, "version": _VERSION, "seed": run.options.seed,
+            "scenario_sha256": scenario.sha256,
+        }  # fmt: skip
+        if source is not None:
+            with _Reader(Path(source), self._header) as reader:
+                self._read(reader, scenario)
+        # No hour of work ends at a folder that is closed.
+        self.save()
+
+    def answers(self, name: str, devices: int) -> AnswerLog | None:
+        """Return the log of the oracle ``sample`` or ``full``; None when nothing is to be kept.
+
+        Raises
+        ------
+        InputError
+            When the checkpoint holds answers of another number of devices.
+        """
+        if self._path is None:
+            return None
+        log = self._answers.setdefault(name, AnswerLog(self._stop, self._save_if_due))
+        if log.energy_price is not None and log.energy_price.size != devices:
+            raise InputError(
+                f"resume: {name}.energy_price", f"{devices} devices", log.energy_price.size
+            )
+        return log
+
+    def sweeps(self) -> SweepLog | None:
+        """Return the log of the assignment; None when nothing is to be kept."""
+        return None if self._path is None else self._sweeps
+
+    def save(self) -> None:
+        """Write all logs, whole or not at all; nothing without a path."""
+        if self._path is None:
+            return
+        header = np.frombuffer(json.dumps(self._header).encode(), dtype=np.uint8)
+        arrays: dict[str, Array] = {"header": header}
+        for name, log in self._answers.items():
+            if not log.entries or log.energy_price is None:
+                continue
+            arrays[f"{name}.tables"] = np.array([entry.table for entry in log.entries])
+            arrays[f"{name}.rounds"] = np.array([entry.rounds for entry in log.entries])
+            arrays[f"{name}.figures"] = np.array([
+                (entry.answer.value, entry.answer.gap, entry.answer.size) for entry in log.entries
+            ])  # fmt: skip
+            arrays[f"{name}.totals"] = np.array([entry.answer.totals for entry in log.entries])
+            arrays[f"{name}.energy_price"] = log.energy_price
+        sweeps = self._sweeps
+        if sweeps.entries and sweeps.rows is not None and sweeps.counts is not None:
+            arrays["sweeps.tables"] = np.array([entry.table for entry in sweeps.entries])
+            arrays["sweeps.totals"] = np.array([entry.totals for entry in sweeps.entries])
+            arrays["plan.rows"], arrays["plan.counts"] = sweeps.rows, sweeps.counts
+        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        self._saved = time.perf_counter()
+
+    def _save_if_due(self) -> None:
+        if time.perf_counter() - self._saved >= _EVERY_S:
+            self.save()
+
+    def _read(self, reader: _Reader, scenario: Scenario) -> None:
+        tasks, slots = scenario.num_tasks, scenario.num_slots
+        prices, width = 2 * tasks + slots * (1 + tasks), 1 + 2 * tasks + slots * (1 + tasks)
+        for name in _ORACLES:
+            if not reader.has(f"{name}.tables"):
+                continue
+            tables = reader.floats(f"{name}.tables", (_MOST_ENTRIES, prices), exact=(1,))
+            count = tables.shape[0]
+            rounds = reader.integers(f"{name}.rounds", (count,), np.int64, (0, 1 << 30))
+            figures = reader.floats(f"{name}.figures", (count, 3), exact=(0, 1))
+            totals = reader.floats(
+                f"{name}.totals", (count, _MOST_GROUPS, width), exact=(0, 2)
+            )  # fmt: skip
+            devices = (scenario.num_devices,)
+            energy_price = reader.floats(f"{name}.energy_price", devices, exact=())
+            if (energy_price < 0).any():
+                raise reader.wrong(f"{name}.energy_price", "numbers >= 0", energy_price.min())
+            entries = [
+                Asked(
+                    table=tables[k], rounds=int(rounds[k]),
+                    answer=Answer(
+                        value=float(figures[k, 0]), gap=float(figures[k, 1]),
+                        size=float(figures[k, 2]), totals=totals[k],
+                    ),
+                )
+                for k in range(count)
+            ]  # fmt: skip
+            self._answers[name] = AnswerLog(self._stop, self._save_if_due, entries, energy_price)
+        if reader.has("sweeps.tables"):
+            tables = reader.floats("sweeps.tables", (_MOST_ENTRIES, prices), exact=(1,))
+            after = reader.floats("sweeps.totals", (tables.shape[0], width), exact=(0, 1))
+            swept = [Swept(table=tables[k], totals=after[k]) for k in range(tables.shape[0])]
+            rows, counts = _read_plan(reader, scenario)
+            self._sweeps = SweepLog(self._save_if_due, swept, rows, counts)
+
+
+def _read_plan(reader: _Reader, scenario: Scenario) -> tuple[Array, Array]:
+    """Read sessions by device, each within the ranges that compiled code relies on."""
+    slots, t = scenario.num_slots, scenario.tasks
+    devices = (scenario.num_devices,)
+    counts = reader.integers("plan.counts", devices, np.int32, (0, slots))
+    rows = reader.integers("plan.rows", (int(counts.sum()), 5), np.int32, (0, (1 << 31) - 1))
+    task, receive, upload, iterations, batch = rows.T
+    good = (task < scenario.num_tasks) & (receive < upload) & (upload <= slots) & (batch >= 1)
+    if good.all():
+        good &= (iterations >= 1) & (iterations <= t.iterations_max[task])
+        good &= upload - 1 - receive <= t.staleness_max[task]
+        device = np.repeat(np.arange(counts.size), counts)
+        good &= batch <= scenario.pairs.samples[device, task]
+    if not good.all():
+        raise reader.wrong("plan.rows", "sessions that can exist", rows[np.argmin(good)].tolist())
+    return rows, counts
+
+
+class _Reader:
+    """An .npz whose arrays are looked at before they are read.
+
+    Parameters
+    ----------
+    path : Path
+    header : dict
+        What the header in the file must say.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise self.wrong("", "a checkpoint file", str(error)) from error
+        try:
+            self._require(header)
+        except InputError:
+            self._archive.close()
+            raise
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def wrong(self, name: str, expected: str, found: object) -> InputError:
+        """Return the error that names the file and the entry."""
+        where = f"{self._path}: {name}" if name else os.fspath(self._path)
+        return InputError(where, expected, found)
+
+    def has(self, name: str) -> bool:
+        """Whether there is an array of that name."""
+        return f"{name}.npy" in self._archive.namelist()
+
+    def floats(self, name: str, most: tuple[int, ...], *, exact: tuple[int, ...]) -> Array:
+        """Read finite numbers of at most this shape, on the axes `exact` of just this."""
+        array = self._array(name, np.dtype(np.float64), most, exact)
+        if not np.isfinite(array).all():
+            raise self.wrong(name, "finite numbers", "others")
+        return array
+
+    def integers(
+        self, name: str, shape: tuple[int, ...], kind: type[np.integer[Any]],
+        between: tuple[int, int],
+    ) -> Array:  # fmt: skip
+        """Read integers of just this shape, within a range."""
+        array = self._array(name, np.dtype(kind), shape, tuple(range(len(shape))))
+        if array.size and (array.min() < between[0] or array.max() > between[1]):
+            raise self.wrong(name, f"integers from {between[0]} to {between[1]}", "others")
+        return array
+
+    def _require(self, header: dict[str, Any]) -> None:
+        text = bytes(self._array("header", np.dtype(np.uint8), (_MOST_HEADER,), ()))
+        try:
+            found = parse_json(text.decode(), str(self._path))
+        except UnicodeDecodeError as error:
+            raise self.wrong("header", "UTF-8 text", str(error)) from error
+        if not isinstance(found, dict):
+            raise self.wrong("header", "an object", found)
+        for key, value in header.items():
+            if found.get(key) != value:
+                raise self.wrong(key, f"{value!r}, as this run has", found.get(key))
+
+    def _array(
+        self, name: str, kind: np.dtype[Any], most: tuple[int, ...], exact: tuple[int, ...]
+    ) -> Array:
+        try:
+            if self._archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED:
+                raise self.wrong(name, "an array that is not compressed", "a compressed one")
+            with self._archive.open(f"{name}.npy") as file:
+                version = np.lib.format.read_magic(file)
+                if version != (1, 0):
+                    raise self.wrong(name, "an array of format 1.0", version)
+                shape, by_column, found = np.lib.format.read_array_header_1_0(file)
+                fits = len(shape) == len(most) and all(
+                    size == limit if axis in exact else 0 <= size <= limit
+                    for axis, (size, limit) in enumerate(zip(shape, most, strict=True))
+                )
+                if not fits or by_column or found != kind:
+                    raise self.wrong(name, f"{kind} of shape up to {most}", f"{found} {shape}")
+                wanted = int(np.prod(shape)) * kind.itemsize
+                # One more than wanted, so that the end is reached and the checksum compared.
+                data = file.read(wanted + 1)
+        except InputError:
+            raise
+        except KeyError as error:
+            raise self.wrong(name, "this array", "nothing of the name") from error
+        except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise self.wrong(name, "an undamaged array", str(error)) from error
+        except zipfile.BadZipFile as error:
+            raise self.wrong(name, "an undamaged array", str(error)) from error
+        if len(data) != wanted:
+            raise self.wrong(name, f"{wanted} bytes", len(data))
+        return np.frombuffer(data, dtype=kind).reshape(shape)
