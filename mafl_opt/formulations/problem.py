@@ -107,7 +107,7 @@ class Problem:
 
     @property
     def is_listable(self) -> bool:
-        """Whether listing the columns is a matter of a second or two, as for all but large fleets."""
+        """Whether listing the columns takes no more than a second or two."""
         s = self.scenario
         arcs = s.num_slots * (1 + int(s.tasks.staleness_max.max()))
         return s.num_devices * arcs * int(s.tasks.iterations_max.sum()) <= _LISTED

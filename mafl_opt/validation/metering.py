@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from mafl_opt.core.errors import MaflError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
@@ -18,6 +20,7 @@ __all__ = ["MeterError", "require_agreement"]
 
 #: Relative difference that rounding explains; sums have some hundred terms.
 TOLERANCE = 1e-9
+_WHICH = ("device", "task", "receive", "upload")
 
 
 class MeterError(MaflError):
@@ -48,23 +51,28 @@ def require_agreement(
     """
     facts = Facts.of(scenario)
     metered = {(r.device, r.task, r.receive, r.upload): r for r in records}
-    planned = [0.0] * facts.num_devices
-    for row in sessions.rows():
-        i, j, r, u = (row[name] for name in ("device", "task", "receive", "upload"))
-        name = facts.tasks["name"][j]
-        down_s, up_s = facts.receive_s(i, j, r), facts.upload_s(i, j, u)
-        cycles = facts.pairs["cycles_per_sample"][i][j] * row["iterations"] * row["batch_size"]
-        energy = facts.radio_j(i, down_s, up_s) + facts.compute_j(i, cycles, row["cpu_hz"])
-        planned[i] += energy
+    device, task = sessions.device, sessions.task
+    down_s = facts.receive_s(device, task, sessions.receive)
+    up_s = facts.upload_s(device, task, sessions.upload)
+    cycles = facts.pairs["cycles_per_sample"][device, task]
+    cycles = cycles * sessions.iterations * sessions.batch_size
+    energy_j = facts.radio_j(device, down_s, up_s)
+    energy_j = energy_j + facts.compute_j(device, cycles, sessions.cpu_hz)
+    compute_s = cycles / sessions.cpu_hz
+    for k, (i, j, r, u) in enumerate(
+        zip(*(getattr(sessions, n).tolist() for n in _WHICH), strict=True)
+    ):
+        name = scenario.tasks.name[j]
         record = metered.get((i, name, r, u))
         if record is None:
             continue
         place = f"session of device {i}, task {name}, {r} -> {u}"
-        _require(f"{place}: download_s", record.download_s, down_s)
-        _require(f"{place}: compute_s", record.compute_s, cycles / row["cpu_hz"])
-        _require(f"{place}: upload_s", record.upload_s, up_s)
-        _require(f"{place}: energy_j", record.energy_j, energy)
-    for i, energy in enumerate(planned):
+        _require(f"{place}: download_s", record.download_s, float(down_s[k]))
+        _require(f"{place}: compute_s", record.compute_s, float(compute_s[k]))
+        _require(f"{place}: upload_s", record.upload_s, float(up_s[k]))
+        _require(f"{place}: energy_j", record.energy_j, float(energy_j[k]))
+    planned = np.bincount(device, energy_j, minlength=scenario.num_devices)
+    for i, energy in enumerate(planned.tolist()):
         _require(f"device {i}: energy_j", spent_j[i], energy)
 
 
