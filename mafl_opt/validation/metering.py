@@ -54,7 +54,7 @@ def require_agreement(
     device, task = sessions.device, sessions.task
     down_s = facts.receive_s(device, task, sessions.receive)
     up_s = facts.upload_s(device, task, sessions.upload)
-    cycles = facts.pairs["cycles_per_sample"][device, task]
+    cycles = scenario.pairs.cycles_per_sample[device, task]
     cycles = cycles * sessions.iterations * sessions.batch_size
     energy_j = facts.radio_j(device, down_s, up_s)
     energy_j = energy_j + facts.compute_j(device, cycles, sessions.cpu_hz)
