@@ -222,6 +222,9 @@ class Run:
                 bound = max(bound, certificate["bound"])
             bound = bound if np.isfinite(bound) else None
         ended = self.termination or self._supported(termination, objective, bound)
+        if ended is Termination.OPTIMAL and not derive:
+            # That word is for what has been derived.
+            ended = Termination.GAP_REACHED
         return Plan(
             sessions=sessions, backend=name, termination=ended,
             point=PointStatus.FEASIBLE if feasible else PointStatus.NONE,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from small_scenarios import plain_scenario
 
+import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
+from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
@@ -34,6 +36,22 @@ def test_plan_takes_back_a_word_its_bound_does_not_bear(word):
 
 def test_optimal_becomes_gap_reached_when_only_the_gap_is_borne():
     assert ended(Termination.OPTIMAL, gap=1.0)[0].termination is Termination.GAP_REACHED
+
+
+@pytest.mark.parametrize(
+    ("derive", "word"), [(True, Termination.OPTIMAL), (False, Termination.GAP_REACHED)]
+)
+def test_optimal_is_said_only_of_a_bound_that_was_derived(derive, word):
+    run = Run(problem=Problem(scenario=plain_scenario()), options=Options())
+    schedule = Schedule(run.problem)
+    fill(schedule)
+    run.offer(schedule, "greedy")
+    scenario = run.problem.scenario
+    proof = mo.solve(scenario, backend="prices", gap=0.0)
+    run.offer(Schedule.from_sessions(run.problem, proof.sessions), "optimum")
+    plan = run.plan("t", Termination.OPTIMAL, proof.certificate, derive=derive)
+    assert plan.termination is word
+    assert plan.bound == pytest.approx(plan.objective, rel=CLAIM_TOLERANCE)
 
 
 def test_other_words_stand():
