@@ -14,7 +14,7 @@ EXPECTED := prices,conic,sca,minlp,scip,greedy,fedavg,fedasync,random
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-source test-wheel lint bench clean
+.PHONY: install demo test test-source test-wheel nightly lint bench clean
 
 install: .venv/.installed
 
@@ -44,6 +44,10 @@ test-wheel: install
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	    > "$$($(WHEEL_PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	$(ONE_THREAD) PYTHONSAFEPATH=1 $(WHEEL_PYTHON) -m pytest -n $(WORKERS) -m 'not slow' $(WHEEL_TESTS)
+
+# 10,000 damaged files a reader and 50 kills: about an hour on two cores.
+nightly: install
+	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz
 
 lint: install
 	$(BIN)/ruff check .

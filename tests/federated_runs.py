@@ -59,6 +59,18 @@ def failing(clients: dict[int, str], release: threading.Event | None = None) -> 
             return session.start[:-1]
         if how == "none":
             return None  # type: ignore[return-value]
+        if how == "exit":
+            raise SystemExit(3)
+        if how == "spoil":
+            session.start.zero_()
+            job.start.fill_(torch.inf)
+            raise ValueError("after it wrote into what it had received")
+        if how == "sparse":
+            return session.start.to_sparse()
+        if how == "spin":
+            assert release is not None
+            while not release.is_set():
+                pass
         if how == "hang":
             assert release is not None
             release.wait()

@@ -33,6 +33,11 @@ FAILED = 1
 @seed_option
 @click.option("--out", required=True, metavar="DIR",
               help="Folder for table, curves, picture and plans; made if missing.")  # fmt: skip
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a comparison that was cut short: keep the trials in DIR.",
+)
 @json_option
 @quiet_option
 @click.pass_context

@@ -52,13 +52,14 @@ def demo(context: click.Context, out: str, seeds: int, quiet: bool) -> None:
     Exit code 1: a plan failed its check.
     """
     from mafl_opt.core.files import make_folder, write_text
+    from mafl_opt.core.locks import sole_use
     from mafl_opt.core.scenario import Scenario
     from mafl_opt.report.tradeoff import draw_accuracy_energy
 
     folder = make_folder(out)
     scenario = Scenario.default()
-    write_text(folder / "scenario.json", scenario.to_json())
-    with show_progress("demo", silent=quiet) as progress:
+    with sole_use(folder), show_progress("demo", silent=quiet) as progress:
+        write_text(folder / "scenario.json", scenario.to_json())
         runs = [
             _run(scenario, backend, seeds, folder, _part(progress, backend, index))
             for index, backend in enumerate(BACKENDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,14 @@ from typing import Any
 
 from mafl_opt.core.errors import InputError
 
-__all__ = ["atomic_path", "make_folder", "parse_json", "read_text", "write_text"]
+__all__ = [
+    "atomic_path",
+    "make_folder",
+    "parse_json",
+    "read_text",
+    "remove_leftovers",
+    "write_text",
+]
 
 #: A scenario of a million devices belongs in a fleet table, not in text of this size.
 MAX_TEXT_BYTES = 1 << 30
@@ -45,6 +53,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what `atomic_path` was writing for this file when its process was killed.
+
+    Only while nobody else writes it, see `mafl_opt.core.locks.sole_use`.
+    """
+    target = Path(path)
+    # Eight letters, digits or underscores of `tempfile` stand between the two.
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.\w{{8}}{re.escape(target.suffix)}")
+    for found in target.parent.iterdir() if target.parent.is_dir() else ():
+        if pattern.fullmatch(found.name):
+            found.unlink(missing_ok=True)
 
 
 def make_folder(name: str | os.PathLike[str]) -> Path:

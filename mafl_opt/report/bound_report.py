@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.locks import sole_use
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.table import format_number, format_table
@@ -214,9 +215,11 @@ def bound_report(
         scenario_sha256=scenario.sha256,
     )
     if folder is not None:
-        text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
-        write_text(folder / "bound_report.json", text + "\n")
-        draw_bound_report(report, folder / "bound_report.png")
+        # Written at the end and together: both of one report.
+        with sole_use(folder):
+            text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
+            write_text(folder / "bound_report.json", text + "\n")
+            draw_bound_report(report, folder / "bound_report.png")
     return report
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.locks import sole_use
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.gap_curves import draw_gap_curves, gap_curves
 from mafl_opt.report.table import format_number, format_percent, format_table
 from mafl_opt.solvers.base import Progress
-from mafl_opt.solvers.compare import Comparison, Ending, Trial, compare_backends
+from mafl_opt.solvers.compare import compare_backends
+from mafl_opt.solvers.trials import Comparison, Ending, Trial
 
 __all__ = ["compare", "comparison_digest", "describe_comparison", "save_comparison"]
 
@@ -31,6 +33,7 @@ def compare(
     time_limit: float | None = 60.0,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Comparison:
     """Run backends on a scenario, each in a process of its own, and write what came of it.
@@ -45,6 +48,9 @@ def compare(
     out : path, optional
         Folder for the files of `save_comparison`; made if missing.
     progress : callable, optional
+    resume : bool
+        Run only the backends that an earlier, cut-short run of the same comparison has left no
+        trial of in `out`.
     **options
         Options of `solve`, each given to the backends that can use it.
 
@@ -55,14 +61,16 @@ def compare(
     Raises
     ------
     InputError
-        For an unknown backend or option, or a folder that cannot be written.
+        For an unknown backend or option, or a folder that cannot be written or is in use.
     """
     folder = None if out is None else make_folder(out)
-    result = compare_backends(
-        scenario, backends, time_limit=time_limit, progress=progress, **options
-    )
-    if folder is not None:
-        save_comparison(result, folder)
+    with sole_use(folder):
+        result = compare_backends(
+            scenario, backends, time_limit=time_limit, progress=progress, keep=folder,
+            resume=resume, **options,
+        )  # fmt: skip
+        if folder is not None:
+            save_comparison(result, folder)
     return result
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mafl_opt.report.canvas import save_figure
 from mafl_opt.report.palette import INK, MARKERS
-from mafl_opt.solvers.compare import Comparison
+from mafl_opt.solvers.trials import Comparison
 
 __all__ = ["draw_gap_curves", "gap_curves"]
 

@@ -15,8 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,11 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
-from mafl_opt.core.verdict import CheckReport
 from mafl_opt.solvers.base import Progress
 from mafl_opt.solvers.registry import backends as list_backends
 from mafl_opt.solvers.trial import COST, JOB, PLAN, REFUSED, SCENARIO, peak_memory
+from mafl_opt.solvers.trial_files import TrialFiles
+from mafl_opt.solvers.trials import Comparison, Ending, Trial
 
 __all__ = ["Comparison", "Ending", "Trial", "compare_backends"]
 
@@ -38,121 +37,6 @@ _POLL_S = 0.02
 _MESSAGE_LENGTH = 300
 
 
-class Ending(StrEnum):
-    """How the process of a trial ended."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    FAILED = "failed"
-    CRASHED = "crashed"
-    OVERRAN = "overran"
-    MISSING = "missing"
-
-    @property
-    def explanation(self) -> str:
-        """One sentence for a person."""
-        return _ENDINGS[self]
-
-
-_ENDINGS = {
-    Ending.DONE: "The backend returned a plan file; the plan says what it is worth.",
-    Ending.REFUSED: "The backend refused the scenario or an option.",
-    Ending.FAILED: "The process ended without a plan.",
-    Ending.CRASHED: "The process was ended by a signal.",
-    Ending.OVERRAN: "The process was ended because it went on long after the time limit.",
-    Ending.MISSING: "A package that the backend needs is not installed.",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
-    """What one backend did.
-
-    Attributes
-    ----------
-    backend : str
-    ending : Ending
-    message : str
-        What went wrong, in a line; empty after `Ending.DONE`.
-    seconds : float
-        Wall-clock seconds of the process from start to end.
-    cpu_seconds : float or None
-        Processor seconds of the process and its children; ``None`` unless it came to its end.
-    peak_memory_bytes : int or None
-        Of the process without its children; ``None`` where the system does not tell. Of a process
-        that did not come to its end: the largest value seen while it ran.
-    plan : Plan or None
-    report : CheckReport or None
-        The check of the plan.
-    """
-
-    backend: str
-    ending: Ending
-    message: str = ""
-    seconds: float = 0.0
-    cpu_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    plan: Plan | None = None
-    report: CheckReport | None = None
-
-    @property
-    def objective(self) -> float | None:
-        """Objective of a plan that passed the check."""
-        passed = self.report is not None and self.report.ok
-        return self.plan.objective if self.plan is not None and passed else None
-
-    @property
-    def claimed_bound(self) -> float | None:
-        """Lower bound in the plan's header, if the check found nothing wrong with the plan."""
-        passed = self.report is not None and self.report.ok
-        return self.plan.bound if self.plan is not None and passed else None
-
-    @property
-    def certified_bound(self) -> float | None:
-        """What the check derived again of the claimed bound; ``None`` when nothing."""
-        if self.claimed_bound is None or self.report is None:
-            return None
-        derived = self.report.certified_bound
-        return None if derived is None else min(derived, self.claimed_bound)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Comparison:
-    """Trials of one scenario.
-
-    Attributes
-    ----------
-    scenario_sha256 : str
-    time_limit : float or None, s
-    trials : tuple of Trial
-        In the order asked for.
-    """
-
-    scenario_sha256: str
-    time_limit: float | None
-    trials: tuple[Trial, ...]
-
-    @property
-    def best_objective(self) -> float | None:
-        """Lowest objective of a plan that passed the check."""
-        return min((t.objective for t in self.trials if t.objective is not None), default=None)
-
-    @property
-    def best_bound(self) -> float | None:
-        """Highest bound that the check derived again; claims without a certificate do not count."""
-        bounds = (t.certified_bound for t in self.trials)
-        return max((bound for bound in bounds if bound is not None), default=None)
-
-    def gap(self, objective: float | None) -> float | None:
-        """Distance of an objective from the best bound, relative to the objective.
-
-        ``None`` without either. Below 0 only by what the tolerances of the check admit.
-        """
-        if objective is None or self.best_bound is None or objective == 0:
-            return None
-        return (objective - self.best_bound) / abs(objective)
-
-
 def compare_backends(
     scenario: Scenario,
     backends: Sequence[str] | None = None,
@@ -160,6 +44,8 @@ def compare_backends(
     time_limit: float | None = 60.0,
     grace: float = GRACE_S,
     progress: Progress | None = None,
+    keep: Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Comparison:
     """Run backends on a scenario, each in a process of its own, one after the other.
@@ -175,6 +61,10 @@ def compare_backends(
     grace : float, s
     progress : callable, optional
         ``progress(message, fraction)``.
+    keep : Path, optional
+        Folder in which each trial is kept as soon as it ends.
+    resume : bool
+        Take the trials that are kept there already, if they are of this comparison.
     **options
         Options of `solve`, each given to the backends that can use it.
 
@@ -186,7 +76,8 @@ def compare_backends(
     Raises
     ------
     InputError
-        For an unknown or repeated backend, or an option that none of them can use.
+        For an unknown or repeated backend, an option that none of them can use, or kept trials
+        that are damaged.
     """
     known = {info.name: info for info in list_backends()}
     names = [n for n, i in known.items() if i.available] if backends is None else list(backends)
@@ -203,17 +94,25 @@ def compare_backends(
             raise InputError(key, "an option one of the backends can use", key)
     if time_limit is not None:
         given["time_limit"] = time_limit
-    trials = []
+    if resume and keep is None:
+        raise InputError("resume", "a folder in which trials are kept", keep)
+    files = None if keep is None else TrialFiles(folder=keep, scenario=scenario)
+    trials: list[Trial] = []
     for k, name in enumerate(names):
         if progress is not None:
             progress(name, k / len(names))
         info = known[name]
         usable = {key: value for key, value in given.items() if key in info.accepts}
-        if info.available:
-            end = None if time_limit is None else time_limit + grace
-            trials.append(_try(scenario, name, usable, end))
-        else:
+        if not info.available:
             trials.append(Trial(backend=name, ending=Ending.MISSING, message=info.missing))
+            continue
+        end = None if time_limit is None else time_limit + grace
+        trial = files.load(name, usable, end) if files is not None and resume else None
+        if trial is None:
+            trial = _try(scenario, name, usable, end)
+            if files is not None:
+                files.save(trial, usable, end)
+        trials.append(trial)
     return Comparison(scenario_sha256=scenario.sha256, time_limit=time_limit, trials=tuple(trials))
 
 

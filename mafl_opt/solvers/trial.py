@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from mafl_opt.core.errors import MaflError
@@ -16,13 +19,23 @@ from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.solvers.registry import solve
 
-__all__ = ["COST", "JOB", "PLAN", "REFUSED", "SCENARIO", "peak_memory", "run_trial"]
+__all__ = [
+    "COST",
+    "JOB",
+    "PLAN",
+    "REFUSED",
+    "SCENARIO",
+    "end_with_parent",
+    "peak_memory",
+    "run_trial",
+]
 
 #: Files in the folder of a job: what to do, on what, the plan that came of it, what it took.
 JOB, SCENARIO, PLAN, COST = "job.json", "scenario.json", "plan.json", "cost.json"
 
 #: Exit code for a refusal in one line, such as an option the backend cannot use.
 REFUSED = 2
+_LOOK_S = 0.5
 
 
 def run_trial(folder: Path) -> None:
@@ -65,7 +78,21 @@ def peak_memory(process: int | str = "self") -> int | None:
     return None
 
 
+def end_with_parent() -> None:
+    """End this process, and all it started, as soon as the one that started it is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        # `compare` puts every trial into a process group of its own.
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     try:
         run_trial(Path(sys.argv[1]))
     except MaflError as error:

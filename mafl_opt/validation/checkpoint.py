@@ -2,15 +2,16 @@
 
 The file is an uncompressed ``.npz``: one JSON text and one array a tensor. Reading it builds only
 the classes that the reader names, never unpickles, and takes no more memory than the file has
-bytes. Floats and tensors come back bit for bit.
+bytes. Floats and tensors come back bit for bit; a digest of all of them is kept beside them, so
+that a state that no run has written is not gone on from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mafl_opt.core.archive import Archive, write_archive
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import atomic_path, parse_json
 
 __all__ = ["load_checkpoint", "require_checkpoint_name", "save_checkpoint"]
 
-FORMAT = "mafl-opt checkpoint 1"
-MAX_BYTES = 1 << 34
+FORMAT = "mafl-opt checkpoint 2"
+MAX_TEXT_BYTES = 1 << 30
 MAX_TENSORS = 1 << 16
 _TYPE, _VALUE = "type", "value"
 
@@ -53,9 +54,9 @@ def save_checkpoint(path: str | os.PathLike[str], snapshot: object, identity: st
     target = require_checkpoint_name(path)
     writer = _Writer()
     content = {"format": FORMAT, "identity": identity, "snapshot": writer.encode(snapshot)}
+    content["digest"] = _digest(content["snapshot"], writer.arrays)
     text = np.frombuffer(json.dumps(content, allow_nan=False).encode(), dtype=np.uint8)
-    with atomic_path(target) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, text=text, **writer.arrays)  # type: ignore[arg-type]
+    write_archive(target, {"text": text, **writer.arrays})
 
 
 def load_checkpoint(
@@ -86,51 +87,49 @@ def load_checkpoint(
         If the file is missing, damaged, no checkpoint, or of another run.
     """
     source = require_checkpoint_name(path)
-    arrays = _read_arrays(source)
-    if "text" not in arrays or arrays["text"].dtype != np.uint8:
-        raise InputError(str(source), "a checkpoint", "an archive without its text")
-    try:
-        text = arrays.pop("text").tobytes().decode()
-    except UnicodeDecodeError as error:
-        raise InputError(str(source), "UTF-8 text", f"byte {error.start} is not") from error
-    content = parse_json(text, str(source))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(str(source), FORMAT, "something else")
-    if content.get("identity") != identity:
-        hint = "scenario, plan, data, options and seed must be those of the run that wrote it"
-        raise InputError(str(source), "a checkpoint of this run", "one of another run", hint)
     dtype = torch.zeros(0, dtype=like.dtype).numpy().dtype
-    allowed = set(shapes)
-    for name, array in arrays.items():
-        if array.shape not in allowed or array.dtype != dtype:
-            expected = f"{dtype} of a shape among {sorted(allowed)}"
-            raise InputError(f"{source}: {name}", expected, f"{array.dtype} of {array.shape}")
-    tensors = {name: torch.from_numpy(array).to(like.device) for name, array in arrays.items()}
-    return _Reader(str(source), tensors, {kind.__name__: kind for kind in classes}).decode(
-        content.get("snapshot")
-    )
+    with Archive(source) as archive:
+        names = [name for name in archive.names if name != "text"]
+        if len(names) > MAX_TENSORS:
+            raise archive.wrong("", f"at most {MAX_TENSORS} arrays", len(names))
+        content = archive.table("text", MAX_TEXT_BYTES)
+        if content.get("format") != FORMAT:
+            raise archive.wrong("text", FORMAT, content.get("format"))
+        if content.get("identity") != identity:
+            hint = "scenario, plan, data, options and seed must be those of the run that wrote it"
+            raise InputError(str(source), "a checkpoint of this run", "one of another run", hint)
+        arrays = {name: archive.array(name, dtype, *set(shapes), exact=None) for name in names}
+        snapshot = content.get("snapshot")
+        if content.get("digest") != _digest(snapshot, arrays):
+            raise archive.wrong("text", "the digest of what the file holds", content.get("digest"))
+    # torch takes no arrays that are read-only.
+    tensors = {n: torch.from_numpy(array.copy()).to(like.device) for n, array in arrays.items()}
+    return decode_snapshot(snapshot, str(source), tensors, classes)
 
 
-def _read_arrays(source: Path) -> dict[str, NDArray[Any]]:
+def decode_snapshot(
+    value: Any, source: str, tensors: Mapping[str, Tensor], classes: Iterable[type]
+) -> Any:
+    """Build a snapshot from the plain values a file holds.
+
+    Raises
+    ------
+    InputError
+        If they are not what a run has written.
+    """
+    reader = _Reader(source, tensors, {kind.__name__: kind for kind in classes})
     try:
-        size = source.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(str(source), f"at most {MAX_BYTES} bytes", size)
-        with zipfile.ZipFile(source) as archive:
-            members = archive.infolist()
-            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            if not stored or sum(member.file_size for member in members) > size:
-                raise InputError(str(source), "an archive that is not compressed", "another")
-            if len(members) > MAX_TENSORS:
-                raise InputError(str(source), f"at most {MAX_TENSORS} arrays", len(members))
-        with np.load(source, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(source), "a checkpoint", str(error)) from error
-    except OSError as error:
-        raise InputError(str(source), "a readable file", error.strerror or str(error)) from error
+        return reader.decode(value)
+    except RecursionError as error:
+        raise InputError(source, "a snapshot some levels deep", "hundreds of levels") from error
+
+
+def _digest(snapshot: Any, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of a snapshot's text and tensors."""
+    digest = hashlib.sha256(json.dumps(snapshot, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode() + str(arrays[name].shape).encode() + arrays[name].tobytes())
+    return digest.hexdigest()
 
 
 class _Writer:
@@ -180,11 +179,15 @@ class _Reader:
             return float(content)
         if kind == "Tensor" and isinstance(content, str) and content in self.tensors:
             return self.tensors[content]
-        if kind == "dict" and isinstance(content, list):
-            return {self.decode(key): self.decode(entry) for key, entry in content}
-        if isinstance(kind, str) and kind in self.classes and isinstance(content, dict):
-            made = self.classes[kind]
-            names = {field.name for field in fields(made)}
-            if set(content) == names:
-                return made(**{name: self.decode(entry) for name, entry in content.items()})
+        try:
+            if kind == "dict" and isinstance(content, list):
+                return {self.decode(key): self.decode(entry) for key, entry in content}
+            if isinstance(kind, str) and kind in self.classes and isinstance(content, dict):
+                made = self.classes[kind]
+                if set(content) == {field.name for field in fields(made)}:
+                    return made(**{name: self.decode(entry) for name, entry in content.items()})
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # no pairs, no keys, no entries of the class
+            raise InputError(f"{self.source}: {kind}", "part of a snapshot", str(error)) from error
         raise InputError(f"{self.source}: {kind}", "part of a snapshot", content)

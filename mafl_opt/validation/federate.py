@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.locks import sole_use
 from mafl_opt.validation.checkpoint import load_checkpoint
 from mafl_opt.validation.data import DataSet
 from mafl_opt.validation.delays import Delays
@@ -34,7 +35,7 @@ from mafl_opt.validation.systems.registry import make_system
 from mafl_opt.validation.torch_data import data_set_from_torch
 from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask
-from mafl_opt.validation.trainer import LocalTraining, Trainer
+from mafl_opt.validation.trainer import PATIENCE_S, LocalTraining, Trainer
 from mafl_opt.validation.training import evaluate_model
 from mafl_opt.validation.watch import Progress, Watch, identify_run
 
@@ -103,6 +104,7 @@ def federate(
     options: FederationOptions | None = None,
     initial: np.ndarray[Any, Any] | None = None,
     training: LocalTraining | None = None,
+    patience_s: float = PATIENCE_S,
     clock: RealTime | None = None,
     checkpoint: str | PathLike[str] | None = None,
     checkpoint_every: int = 10,
@@ -132,6 +134,9 @@ def federate(
         First model; drawn without it.
     training : callable, optional
         Local training of your own, see `mafl_opt.validation.trainer.Trainer`.
+    patience_s : float
+        Real seconds that `training` may take for a session in virtual time; whoever takes longer
+        is left behind and loses it. Infinity: no limit. A real clock has patience of its own.
     clock : RealTime, optional
         Run in real time with asyncio.
     checkpoint : path, optional
@@ -156,7 +161,7 @@ def federate(
         raise InputError("checkpoint", "virtual time", "a real clock")
     dataset = _load(data)
     samples = _samples(dataset, clients)
-    with isolated_torch():
+    with sole_use(checkpoint), isolated_torch():
         task = TrainedTask.prepare(
             index=0, name=dataset.name, dataset=dataset, model=model, sizes=np.array(samples),
             num_slots=rounds or sessions or 1, partition=options.partition, drift=options.drift,
@@ -177,8 +182,9 @@ def federate(
             score=lambda parameters: evaluate_model(task.model, parameters, *task.test),
         )
         trainer = Trainer(
-            tasks=(task,), batched=options.batched, training=training, concurrent=clock is not None
-        )
+            tasks=(task,), batched=options.batched, training=training,
+            patience_s=patience_s if clock is None else math.inf, concurrent=clock is not None,
+        )  # fmt: skip
         settings = _settings(system, task, samples, rounds, sessions, options)
         identity = identify_run([plain_values(settings), seed], [replace(task, parameters=first)])
         resumed = None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.locks import sole_use
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.checkpoint import load_checkpoint
@@ -39,14 +40,15 @@ from mafl_opt.validation.settings import require_device, require_seed, versions
 from mafl_opt.validation.sources import DataSource, load_task_data
 from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask
-from mafl_opt.validation.trainer import LocalTraining, Trainer
+from mafl_opt.validation.trainer import PATIENCE_S, LocalTraining, Trainer
 from mafl_opt.validation.training import evaluate_model
 from mafl_opt.validation.uncertainty import ROUNDING, Uncertainty, draw_weather, planned_weather
 from mafl_opt.validation.watch import Progress, Watch, identify_run
 
-__all__ = ["Replay", "ReplayOptions", "replay", "strain_of"]
+__all__ = ["SNAPSHOT_CLASSES", "Replay", "ReplayOptions", "replay", "strain_of"]
 
-_CLASSES = (
+#: What a snapshot of a replay is made of.
+SNAPSHOT_CLASSES = (
     AggregationRecord, Arrival, Failure, InFlight, Job, LostSession, PlanState, SessionRecord,
     Snapshot, TaskState, Work,
 )  # fmt: skip
@@ -63,6 +65,7 @@ def replay(
     initial: Mapping[str, NDArray[Any]] | None = None,
     uncertainty: Uncertainty | None = None,
     training: LocalTraining | None = None,
+    patience_s: float = PATIENCE_S,
     clock: RealTime | None = None,
     checkpoint: str | PathLike[str] | None = None,
     resume: str | PathLike[str] | None = None,
@@ -97,6 +100,9 @@ def replay(
         plan's, and a session that misses its deadline counts as in time.
     training : callable, optional
         Local training of your own, see `mafl_opt.validation.trainer.Trainer`.
+    patience_s : float
+        Real seconds that `training` may take for a session in virtual time; whoever takes longer
+        is left behind and loses it. Infinity: no limit. A real clock has patience of its own.
     clock : RealTime, optional
         Run in real time with asyncio instead of virtual time.
     checkpoint : path, optional
@@ -124,7 +130,7 @@ def replay(
     sessions = plan.sessions.sorted()
     require_executable(scenario, sessions)
     task_data = load_task_data(scenario, data)
-    with isolated_torch():
+    with sole_use(checkpoint), isolated_torch():
         tasks = _prepare(scenario, task_data.sets, options, initial or {}, seed)
         weather = planned_weather(scenario)
         if uncertainty is not None:
@@ -146,8 +152,9 @@ def replay(
             observe=None if observe is None else show,
         )
         trainer = Trainer(
-            tasks=tasks, batched=options.batched, training=training, concurrent=clock is not None
-        )
+            tasks=tasks, batched=options.batched, training=training,
+            patience_s=patience_s if clock is None else math.inf, concurrent=clock is not None,
+        )  # fmt: skip
         if clock is not None:
             state = run_real(server, trainer, clock)
         else:
@@ -158,7 +165,9 @@ def replay(
             if resume is not None:
                 shapes = [tuple(task.parameters.shape) for task in tasks]
                 like = tasks[0].parameters
-                resumed = load_checkpoint(resume, _CLASSES, identity, shapes=shapes, like=like)
+                resumed = load_checkpoint(
+                    resume, SNAPSHOT_CLASSES, identity, shapes=shapes, like=like
+                )
             last = scenario.num_slots
             watch = Watch[PlanState](
                 count=lambda state: state.slot,

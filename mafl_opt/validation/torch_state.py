@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["isolated_torch"]
+__all__ = ["adopt_threads", "isolated_torch"]
 
 
 @contextmanager
@@ -24,3 +24,12 @@ def isolated_torch() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def adopt_threads() -> None:
+    """Compute on as many threads in this thread as in the one that set their number.
+
+    Matrix products would take all cores in a new thread, and split their sums otherwise: torch
+    hands the number on when it is asked for it, and not before.
+    """
+    torch.get_num_threads()

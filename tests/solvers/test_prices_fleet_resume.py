@@ -20,6 +20,7 @@ from mafl_opt.solvers.prices.fleet import engines, search
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog, SweepLog
+from mafl_opt.solvers.prices.fleet.opening import untrainable_task
 from mafl_opt.solvers.registry import solve
 
 # Prices learned on this many devices of all, so that both oracles have a log.
@@ -166,10 +167,40 @@ def test_ray_gives_the_same_though_a_worker_dies(tmp_path, problem, undisturbed,
     assert_same(result, undisturbed)
 
 
-@pytest.mark.parametrize("name", ["engine", "checkpoint", "resume"])
-def test_small_fleets_refuse_what_only_large_ones_can_use(name):
-    with pytest.raises(InputError, match=f"{name}: .*more than 40 devices"):
-        solve(Scenario.default(), "prices", **{name: "ray"})
+def test_ctrl_c_while_prices_are_learned_leaves_a_plan_and_a_bound(problem, undisturbed):
+    run, certificate = solved(problem, cut=("prices", interrupt))
+    assert run.termination is Termination.INTERRUPTED
+    plan = run.plan("prices", Termination.COMPLETED, certificate)
+    report = check(problem.scenario, plan)
+    assert report.ok and report.is_proved
+    assert 0 < plan.bound == certificate["bound"] < undisturbed[0].objective < plan.objective
+    assert [entry["event"] for entry in run.trace] == ["opening", "prices"]
+
+
+def test_fleet_that_cannot_train_a_task_is_infeasible(problem, monkeypatch):
+    monkeypatch.setattr(Problem, "is_listable", False)
+    scenario = problem.scenario
+    for changes in (
+        {"pairs.cycles_per_sample": scenario.pairs.cycles_per_sample * [1.0, 1e9]},
+        {"devices.energy_budget_j": scenario.devices.energy_budget_j * 1e-9},
+        {"network.uplink_capacity": scenario.network.uplink_capacity * 0},
+        {"network.available": np.zeros_like(scenario.network.available)},
+    ):
+        said = []
+        plan = solve(
+            scenario.replace(**changes), "prices", progress=lambda text, _, to=said: to.append(text)
+        )
+        assert plan.termination is Termination.INFEASIBLE
+        assert any("no device can ever train it" in text for text in said)
+
+
+def test_task_is_called_untrainable_where_its_columns_say_so(problem):
+    scenario = problem.scenario
+    for power in range(4, 14):
+        changed = scenario.replace(
+            **{"pairs.cycles_per_sample": scenario.pairs.cycles_per_sample * 2.0**power}
+        )
+        assert untrainable_task(changed) == Problem(scenario=changed).untrainable_task
 
 
 def test_unknown_engine_is_refused(problem):

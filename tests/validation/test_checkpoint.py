@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import struct
 import zipfile
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from replay_inputs import plan_of, point_clouds, replay_scenario
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.validation.checkpoint import load_checkpoint, save_checkpoint
+from mafl_opt.validation.checkpoint import _digest, load_checkpoint, save_checkpoint
 from mafl_opt.validation.engine.jobs import Failure
 from mafl_opt.validation.replay import ReplayOptions, replay
 from mafl_opt.validation.systems.registry import SYSTEMS
@@ -128,8 +129,9 @@ def archive(path, *, compress=False, **arrays):
             made.writestr(f"{name}.npy", stream.getvalue())
 
 
-def text_of(snapshot):
-    content = {"format": "mafl-opt checkpoint 1", "identity": "me", "snapshot": snapshot}
+def text_of(snapshot, **tensors):
+    content = {"format": "mafl-opt checkpoint 2", "identity": "me", "snapshot": snapshot}
+    content["digest"] = _digest(snapshot, tensors)
     return np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
 
 
@@ -140,23 +142,41 @@ TENSOR = {"type": "Tensor", "value": "tensor0"}
     ("arrays", "text"),
     [
         ({"text": text_of(None), "compress": True}, "an archive that is not compressed"),
-        ({"tensor0": np.zeros(2, np.float32)}, "an archive without its text"),
-        ({"text": np.frombuffer(b"[1, 2]", np.uint8)}, "expected mafl-opt checkpoint 1"),
+        ({"tensor0": np.zeros(2, np.float32)}, "text: expected this array"),
+        ({"text": np.frombuffer(b"[1, 2]", np.uint8)}, "text: expected an object"),
+        ({"text": np.frombuffer(b"{}", np.uint8)}, "expected mafl-opt checkpoint 2"),
         ({"text": np.frombuffer(b"{", np.uint8)}, "expected JSON"),
         ({"text": np.frombuffer(b"\xff\xfe", np.uint8)}, "UTF-8 text"),
-        ({"text": text_of(TENSOR), "tensor0": np.zeros(3, np.float32)}, "of a shape among"),
-        ({"text": text_of(TENSOR), "tensor0": np.zeros(2)}, "float32 of a shape among"),
+        ({"text": text_of(TENSOR), "tensor0": np.zeros(3, np.float32)}, r"of shape up to \(2,\)"),
+        ({"text": text_of(TENSOR), "tensor0": np.zeros(2)}, "expected float32 of shape"),
+        ({"text": text_of(TENSOR), "tensor0": np.zeros(2, np.float32)}, "digest of what the file"),
         ({"text": text_of(TENSOR)}, "Tensor: expected part of a snapshot"),
         ({"text": text_of({"type": "Popen", "value": {"args": "true"}})}, "Popen: expected part"),
         ({"text": text_of({"type": "Failure", "value": {"reason": "x"}})}, "Failure: expected"),
         ({"text": text_of({"type": "float", "value": "1e5"})}, "float: expected part"),
-        ({"text": np.array([{"a": 1}], dtype=object)}, "a checkpoint"),
+        ({"text": text_of({"type": "dict", "value": [1]})}, "dict: expected part of a snapshot"),
+        (
+            {"text": text_of({"type": "dict", "value": [[{"type": "dict", "value": []}, 1]]})},
+            "dict",
+        ),
+        ({"text": np.array([{"a": 1}], dtype=object)}, "expected uint8"),
     ],
 )
 def test_damaged_checkpoint_is_refused(arrays, text, tmp_path):
     archive(tmp_path / "c.npz", **arrays)
     with pytest.raises(InputError, match=text):
         read(tmp_path / "c.npz")
+
+
+def test_checkpoint_that_claims_what_it_does_not_hold_takes_no_memory(tmp_path):
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117)
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + head + b"\n" + b"12345678"
+    for name in ("text", "tensor0"):
+        archive(tmp_path / "c.npz", **({} if name == "text" else {"text": text_of(TENSOR)}))
+        with zipfile.ZipFile(tmp_path / "c.npz", "a") as made:
+            made.writestr(f"{name}.npy", member)
+        with pytest.raises(InputError, match=f"{name}: expected"):
+            read(tmp_path / "c.npz")
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 
@@ -40,7 +41,7 @@ def test_replay_in_real_time_is_the_replay_in_virtual_time():
 
 
 @pytest.mark.parametrize("clock", [None, QUICK])
-@pytest.mark.parametrize("how", ["raise", "nan", "shape"])
+@pytest.mark.parametrize("how", ["raise", "nan", "shape", "exit", "spoil"])
 def test_failing_device_loses_its_sessions_only(clock, how):
     result = run(training=failing({1: how}), clock=clock)
     reason = "not finite" if how == "nan" else "raised"
@@ -64,6 +65,50 @@ def test_hanging_device_loses_its_sessions_only():
     assert {(s.client, s.reason) for s in result.lost} == {(1, "late")}
     assert len(result.records) == 10
     assert {session.device for session in result.sessions} == {0, 2}
+
+
+@pytest.mark.parametrize("how", ["hang", "spin"])
+def test_hanging_device_loses_its_sessions_only_in_virtual_time(how):
+    release = threading.Event()
+    try:
+        result = run(training=failing({1: how}, release), patience_s=0.3)
+    finally:
+        release.set()
+    assert [(s.client, s.task, s.version, s.reason) for s in result.lost] == [
+        (1, 1, 0, "late"), (1, 0, 2, "late"),
+    ]  # fmt: skip
+    assert "0.3 s of real time" in result.lost[0].detail
+    assert result.strain.late == 2 and result.strain.lost == {"late": 2}
+    assert len(result.records) == 10
+    assert {session.device for session in result.sessions} == {0, 2}
+
+
+def test_patience_changes_nothing_while_every_device_answers():
+    def train(job, session):
+        # Long sums, which are split otherwise on another number of threads.
+        long = torch.linspace(-1.0, 2.0, 300_000).reshape(3, -1)
+        return session.start + (long @ long.T).sum() * 1e-7
+
+    patient, hasty = (run(training=train, patience_s=s) for s in (math.inf, 60.0))
+    assert patient.to_dict() == hasty.to_dict()
+    for name in DATA:
+        assert np.array_equal(patient.models[name], hasty.models[name])
+    for wrong in (0, -1.0, math.nan, True, "1", 1e300):
+        with pytest.raises(InputError, match="patience_s: expected a number > 0"):
+            run(training=failing({}), patience_s=wrong)
+
+
+def test_device_may_use_the_memory_of_its_result_again():
+    kept = {}
+
+    def train(job, session):
+        memory = kept.setdefault(job.task, torch.empty_like(session.start))
+        return torch.mul(session.start, 0.5, out=memory)
+
+    fresh, again = run(training=failing({})), run(training=train)
+    assert fresh.to_dict() == again.to_dict()
+    for name in DATA:
+        assert np.array_equal(fresh.models[name], again.models[name])
 
 
 def test_batched_replay_is_the_sequential_one_up_to_rounding():

@@ -35,28 +35,25 @@ class Prices:
         Raises
         ------
         InputError
-            For an engine that is not there, a checkpoint that cannot be used, or either of them
-            where the fleet is small.
+            For an engine that is not there, or any where the fleet is small, or a checkpoint that
+            cannot be used.
         """
         # Listing the backends does not load the compiler.
         from mafl_opt.solvers.prices import exact, fleet
 
         if run.problem.scenario.num_devices <= _SMALL:
-            _refuse_options_of_large_fleets(run.options)
+            if run.options.engine != Options().engine:
+                expected = f"a fleet of more than {_SMALL} devices"
+                raise InputError("engine", expected, run.options.engine, "leave engine out")
             proof = exact.solve(run)
             return run.plan(self.name, verdict(run), proof)
         proof = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
+        if run.best is None and run.termination is None:
+            task = fleet.untrainable_task(run.problem.scenario)
+            if task is not None:
+                run.say(f"task {task} has weight but no device can ever train it")
+                ended = Termination.INFEASIBLE
         # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
         derive = proof is None or not is_large(run.problem.scenario, proof)
         return run.plan(self.name, ended, proof, derive=derive)
-
-
-def _refuse_options_of_large_fleets(options: Options) -> None:
-    usual = Options()
-    for name in ("engine", "checkpoint", "resume"):
-        found = getattr(options, name)
-        if found != getattr(usual, name):
-            raise InputError(
-                name, f"a fleet of more than {_SMALL} devices", found, f"leave {name} out"
-            )

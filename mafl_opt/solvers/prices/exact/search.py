@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,13 +85,21 @@ class Search:
         gap = max(self.run.options.gap * (1.0 - _CLOSER), _LEAST_GAP)
         return self.top - gap * abs(self.top)
 
-    def branch(self) -> None:
-        """Work on the open node of least bound until all reach the target, or time is up."""
+    def resume(self, leaves: list[Node]) -> None:
+        """Go on with these leaves, which the root has been split into."""
+        self._open = leaves
+
+    def branch(self, after: Callable[[Search], None]) -> None:
+        """Work on the open node of least bound until all reach the target, or time is up.
+
+        `after` is called with the search before every node.
+        """
         start = self.heuristic.tariff
         if start is not None:
             # Prices at the ratio weights of a good plan are better to begin with than none.
             self._offer_tariff(self.root, start.shortened(), self.oracle.free)
         while not self.run.stop():
+            after(self)
             self.run.raise_bound(
                 min(self.bound(), self.run.objective), f"node {self._solved}"
             )  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from mafl_opt.core.locks import sole_use
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.opening import untrainable_task
 from mafl_opt.solvers.prices.fleet.search import Search
 
-__all__ = ["solve"]
+__all__ = ["solve", "untrainable_task"]
 
 
 def solve(run: Run) -> dict[str, Any] | None:
@@ -22,17 +24,18 @@ def solve(run: Run) -> dict[str, Any] | None:
     Returns
     -------
     certificate : dict or None
-        Of kind ``tree``; None when it was cut short before there was a bound.
+        Of kind ``tree``; None when it was cut short before there was a plan.
 
     Raises
     ------
     InputError
-        For an engine that is not there, or a checkpoint that cannot be used.
+        For an engine that is not there, or a checkpoint that cannot be used or is in use.
     """
-    search = Search(run)
-    try:
-        with run.interruptible():
-            search.work()
-    finally:
-        search.close()
+    with sole_use(run.options.checkpoint or run.options.resume):
+        search = Search(run)
+        try:
+            with run.interruptible():
+                search.work()
+        finally:
+            search.close()
     return search.certificate()

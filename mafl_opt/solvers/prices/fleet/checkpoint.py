@@ -9,17 +9,14 @@ their word, and whoever derives the certificate finds a wrong one.
 from __future__ import annotations
 
 import json
-import os
 import time
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.archive import Archive, write_archive
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import atomic_path, parse_json
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog, Asked, SweepLog, Swept
@@ -70,7 +67,8 @@ class Journal:
             "scenario_sha256": scenario.sha256,
         }  # fmt: skip
         if source is not None:
-            with _Reader(Path(source), self._header) as reader:
+            with Archive(source) as reader:
+                _require(reader, self._header)
                 self._read(reader, scenario)
         # No hour of work ends at a folder that is closed.
         self.save()
@@ -117,15 +115,14 @@ class Journal:
             arrays["sweeps.tables"] = np.array([entry.table for entry in sweeps.entries])
             arrays["sweeps.totals"] = np.array([entry.totals for entry in sweeps.entries])
             arrays["plan.rows"], arrays["plan.counts"] = sweeps.rows, sweeps.counts
-        with atomic_path(self._path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        write_archive(self._path, arrays)
         self._saved = time.perf_counter()
 
     def _save_if_due(self) -> None:
         if time.perf_counter() - self._saved >= _EVERY_S:
             self.save()
 
-    def _read(self, reader: _Reader, scenario: Scenario) -> None:
+    def _read(self, reader: Archive, scenario: Scenario) -> None:
         tasks, slots = scenario.num_tasks, scenario.num_slots
         prices, width = 2 * tasks + slots * (1 + tasks), 1 + 2 * tasks + slots * (1 + tasks)
         for name in _ORACLES:
@@ -161,7 +158,7 @@ class Journal:
             self._sweeps = SweepLog(self._save_if_due, swept, rows, counts)
 
 
-def _read_plan(reader: _Reader, scenario: Scenario) -> tuple[Array, Array]:
+def _read_plan(reader: Archive, scenario: Scenario) -> tuple[Array, Array]:
     """Read sessions by device, each within the ranges that compiled code relies on."""
     slots, t = scenario.num_slots, scenario.tasks
     devices = (scenario.num_devices,)
@@ -179,100 +176,9 @@ def _read_plan(reader: _Reader, scenario: Scenario) -> tuple[Array, Array]:
     return rows, counts
 
 
-class _Reader:
-    """An .npz whose arrays are looked at before they are read.
-
-    Parameters
-    ----------
-    path : Path
-    header : dict
-        What the header in the file must say.
-    """
-
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        self._path = path
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise self.wrong("", "a checkpoint file", str(error)) from error
-        try:
-            self._require(header)
-        except InputError:
-            self._archive.close()
-            raise
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._archive.close()
-
-    def wrong(self, name: str, expected: str, found: object) -> InputError:
-        """Return the error that names the file and the entry."""
-        where = f"{self._path}: {name}" if name else os.fspath(self._path)
-        return InputError(where, expected, found)
-
-    def has(self, name: str) -> bool:
-        """Whether there is an array of that name."""
-        return f"{name}.npy" in self._archive.namelist()
-
-    def floats(self, name: str, most: tuple[int, ...], *, exact: tuple[int, ...]) -> Array:
-        """Read finite numbers of at most this shape, on the axes `exact` of just this."""
-        array = self._array(name, np.dtype(np.float64), most, exact)
-        if not np.isfinite(array).all():
-            raise self.wrong(name, "finite numbers", "others")
-        return array
-
-    def integers(
-        self, name: str, shape: tuple[int, ...], kind: type[np.integer[Any]],
-        between: tuple[int, int],
-    ) -> Array:  # fmt: skip
-        """Read integers of just this shape, within a range."""
-        array = self._array(name, np.dtype(kind), shape, tuple(range(len(shape))))
-        if array.size and (array.min() < between[0] or array.max() > between[1]):
-            raise self.wrong(name, f"integers from {between[0]} to {between[1]}", "others")
-        return array
-
-    def _require(self, header: dict[str, Any]) -> None:
-        text = bytes(self._array("header", np.dtype(np.uint8), (_MOST_HEADER,), ()))
-        try:
-            found = parse_json(text.decode(), str(self._path))
-        except UnicodeDecodeError as error:
-            raise self.wrong("header", "UTF-8 text", str(error)) from error
-        if not isinstance(found, dict):
-            raise self.wrong("header", "an object", found)
-        for key, value in header.items():
-            if found.get(key) != value:
-                raise self.wrong(key, f"{value!r}, as this run has", found.get(key))
-
-    def _array(
-        self, name: str, kind: np.dtype[Any], most: tuple[int, ...], exact: tuple[int, ...]
-    ) -> Array:
-        try:
-            if self._archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED:
-                raise self.wrong(name, "an array that is not compressed", "a compressed one")
-            with self._archive.open(f"{name}.npy") as file:
-                version = np.lib.format.read_magic(file)
-                if version != (1, 0):
-                    raise self.wrong(name, "an array of format 1.0", version)
-                shape, by_column, found = np.lib.format.read_array_header_1_0(file)
-                fits = len(shape) == len(most) and all(
-                    size == limit if axis in exact else 0 <= size <= limit
-                    for axis, (size, limit) in enumerate(zip(shape, most, strict=True))
-                )
-                if not fits or by_column or found != kind:
-                    raise self.wrong(name, f"{kind} of shape up to {most}", f"{found} {shape}")
-                wanted = int(np.prod(shape)) * kind.itemsize
-                # One more than wanted, so that the end is reached and the checksum compared.
-                data = file.read(wanted + 1)
-        except InputError:
-            raise
-        except KeyError as error:
-            raise self.wrong(name, "this array", "nothing of the name") from error
-        except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise self.wrong(name, "an undamaged array", str(error)) from error
-        except zipfile.BadZipFile as error:
-            raise self.wrong(name, "an undamaged array", str(error)) from error
-        if len(data) != wanted:
-            raise self.wrong(name, f"{wanted} bytes", len(data))
-        return np.frombuffer(data, dtype=kind).reshape(shape)
+def _require(reader: Archive, header: dict[str, Any]) -> None:
+    """Refuse a file whose header does not say what it must."""
+    found = reader.table("header", _MOST_HEADER)
+    for key, value in header.items():
+        if found.get(key) != value:
+            raise reader.wrong(key, f"{value!r}, as this run has", found.get(key))

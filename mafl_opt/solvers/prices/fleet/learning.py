@@ -14,7 +14,7 @@ from mafl_opt.solvers.prices.fleet.master import Master, Point
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.ratio import Range
 
-__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "worth"]
+__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "ratio_prices", "worth"]
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
     answers = []
     for _ in range(_START_STEPS):
         progress = most * np.exp(0.5 * (low + high))
-        answer = oracle.ask(_ratio_prices(t, progress, start), rounds=1)
+        answer = oracle.ask(ratio_prices(t, progress, start), rounds=1)
         answers.append(answer.totals)
         total = answer.totals.sum(axis=0)
         brought = total[1 + num_tasks : 1 + 2 * num_tasks]
@@ -83,8 +83,8 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
     return np.where(found, most * np.exp(low), 0.0), start, np.stack(answers)
 
 
-def _ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
-    """Prices of the ratio at a point, everything else free."""
+def ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
+    """Return the prices of the ratio at a point, everything else free."""
     slots = tasks.capacity.size
     return Table(
         error=tasks.weight / progress,
@@ -118,7 +118,7 @@ def learn(
     excess = np.maximum(error, 1e-12 * t.start) / progress
     width = _WIDEST if table is None else 1.2
     if table is None:
-        table = _ratio_prices(t, progress, error)
+        table = ratio_prices(t, progress, error)
     fixed = np.zeros(1) if correction is None else correction
     rounds = _FIRST_ROUNDS
     for step in range(_MOST_STEPS):

@@ -18,6 +18,7 @@ from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.engines import require_engine
 from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, first_totals, learn, worth
 from mafl_opt.solvers.prices.fleet.master import Master
+from mafl_opt.solvers.prices.fleet.opening import opening_plan, unpriced_certificate
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.proof import Proof, root_range
 from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
@@ -106,6 +107,11 @@ class Search:
         self.master = Master(self.tasks, sample.groups, self._scale)
         for answer in totals:
             self.master.add(answer)
+        opening = opening_plan(
+            self.fleet, chosen, self.tasks, (progress, error), sample.accuracy, run.stop
+        )
+        if opening is not None:
+            self._offer(opening, "opening")
         lesson = self._learn(sample, progress, error, None, None)
         full = sample
         if not whole:
@@ -126,6 +132,8 @@ class Search:
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the tree, and claim a little less than it is worth."""
+        if self._proof is None and self.run.best is not None:
+            return unpriced_certificate(self.fleet, self.tasks, self.run.objective)
         if self._proof is None:
             return None
         bound = self._proof.bound - _GUARD * self._size
@@ -159,10 +167,9 @@ class Search:
         log = self.journal.sweeps()
         if log is not None and log.rows is not None:
             plan = Assignment(self.fleet, self.tasks, np.zeros(self.fleet.size), 0.0, log)
-            self._offer(plan, "resumed")
+            self._offer(plan.sessions(), "resumed")
 
-    def _offer(self, plan: Assignment, event: str) -> None:
-        sessions = plan.sessions()
+    def _offer(self, sessions: Sessions, event: str) -> None:
         self.run.offer(_Reached(value=self.run.problem.objective(sessions), table=sessions), event)
 
     def _learn(
@@ -200,7 +207,7 @@ class Search:
         finally:
             # Ctrl-C leaves whole plans of devices behind, those of the last sweep among them.
             if np.isfinite(plan.objective):
-                self._offer(plan, "assignment")
+                self._offer(plan.sessions(), "assignment")
 
     def _sweep(self, plan: Assignment, table: Table) -> None:
         run = self.run
