@@ -22,6 +22,7 @@ from mafl_opt.solvers.prices.fleet.logs import SweepLog
 __all__ = ["Assignment"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _BLOCK = 2048
 # The search for a device's energy price, and how close its plan must come to its bound.
@@ -111,8 +112,14 @@ class Assignment:
         """Rows of the plans that are sessions; (devices, slots)."""
         return np.arange(self._plans.shape[1]) < self._counts[:, None]
 
-    def sessions(self) -> Sessions:
-        """Return the plan as a table, each session at its best frequency."""
+    def sessions(self, names: Ints) -> Sessions:
+        """Return the plan as a table, each session at its best frequency.
+
+        Parameters
+        ----------
+        names : (devices,)
+            Numbers of the devices in the scenario.
+        """
         f, t = self.fleet, self.tasks
         device = np.repeat(np.arange(f.size), self._counts)
         rows = self._plans[self._kept()]
@@ -122,7 +129,7 @@ class Assignment:
         time = t.instants[upload] - t.instants[receive] - down - up
         rate = f.cycles[device, task] * iterations * batch / time
         return Sessions(
-            device=device, task=task, receive=receive, upload=upload,
+            device=names[device], task=task, receive=receive, upload=upload,
             cpu_hz=np.clip(rate, f.f_min[device], f.f_max[device]), batch_size=batch,
             iterations=iterations,
         ).sorted()  # fmt: skip

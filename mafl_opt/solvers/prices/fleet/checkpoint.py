@@ -24,15 +24,16 @@ from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog, Asked, SweepLo
 __all__ = ["Journal"]
 
 _FORMAT = "mafl-opt checkpoint"
-_VERSION = 1
+_VERSION = 2
 _EVERY_S = 30.0
 _MOST_HEADER = 1 << 16
 # More than any search asks.
 _MOST_ENTRIES = 100_000
 _MOST_GROUPS = 1000
-_ORACLES = ("sample", "full")
+_ORACLES = ("scout", "sample", "full", "everyone")
 
 Array = NDArray[Any]
+Ints = NDArray[np.int64]
 
 
 class Journal:
@@ -59,6 +60,8 @@ class Journal:
         self._answers: dict[str, AnswerLog] = {}
         self._sweeps = SweepLog(self._save_if_due)
         self._stop = run.stop
+        #: Numbers of the devices that may act, increasing, once some are known to stay idle.
+        self.acting: Ints | None = None
         if self._path is None:
             return
         scenario = run.problem.scenario
@@ -74,7 +77,7 @@ class Journal:
         self.save()
 
     def answers(self, name: str, devices: int) -> AnswerLog | None:
-        """Return the log of the oracle ``sample`` or ``full``; None when nothing is to be kept.
+        """Return the log of the oracle of a name; None when nothing is to be kept.
 
         Raises
         ------
@@ -100,6 +103,8 @@ class Journal:
             return
         header = np.frombuffer(json.dumps(self._header).encode(), dtype=np.uint8)
         arrays: dict[str, Array] = {"header": header}
+        if self.acting is not None:
+            arrays["acting"] = self.acting
         for name, log in self._answers.items():
             if not log.entries or log.energy_price is None:
                 continue
@@ -125,6 +130,12 @@ class Journal:
     def _read(self, reader: Archive, scenario: Scenario) -> None:
         tasks, slots = scenario.num_tasks, scenario.num_slots
         prices, width = 2 * tasks + slots * (1 + tasks), 1 + 2 * tasks + slots * (1 + tasks)
+        devices = scenario.num_devices
+        if reader.has("acting"):
+            last = (0, devices - 1)
+            self.acting = reader.integers("acting", (devices,), np.int64, last, exact=())
+            if (np.diff(self.acting) <= 0).any():
+                raise reader.wrong("acting", "increasing numbers of devices", "others")
         for name in _ORACLES:
             if not reader.has(f"{name}.tables"):
                 continue
@@ -135,8 +146,7 @@ class Journal:
             totals = reader.floats(
                 f"{name}.totals", (count, _MOST_GROUPS, width), exact=(0, 2)
             )  # fmt: skip
-            devices = (scenario.num_devices,)
-            energy_price = reader.floats(f"{name}.energy_price", devices, exact=())
+            energy_price = reader.floats(f"{name}.energy_price", (devices,), exact=())
             if (energy_price < 0).any():
                 raise reader.wrong(f"{name}.energy_price", "numbers >= 0", energy_price.min())
             entries = [
@@ -154,22 +164,22 @@ class Journal:
             tables = reader.floats("sweeps.tables", (_MOST_ENTRIES, prices), exact=(1,))
             after = reader.floats("sweeps.totals", (tables.shape[0], width), exact=(0, 1))
             swept = [Swept(table=tables[k], totals=after[k]) for k in range(tables.shape[0])]
-            rows, counts = _read_plan(reader, scenario)
+            rows, counts = _read_plan(reader, scenario, self.acting)
             self._sweeps = SweepLog(self._save_if_due, swept, rows, counts)
 
 
-def _read_plan(reader: Archive, scenario: Scenario) -> tuple[Array, Array]:
-    """Read sessions by device, each within the ranges that compiled code relies on."""
+def _read_plan(reader: Archive, scenario: Scenario, acting: Ints | None) -> tuple[Array, Array]:
+    """Read sessions by acting device, each within the ranges that compiled code relies on."""
     slots, t = scenario.num_slots, scenario.tasks
-    devices = (scenario.num_devices,)
-    counts = reader.integers("plan.counts", devices, np.int32, (0, slots))
+    names = np.arange(scenario.num_devices) if acting is None else acting
+    counts = reader.integers("plan.counts", (names.size,), np.int32, (0, slots))
     rows = reader.integers("plan.rows", (int(counts.sum()), 5), np.int32, (0, (1 << 31) - 1))
     task, receive, upload, iterations, batch = rows.T
     good = (task < scenario.num_tasks) & (receive < upload) & (upload <= slots) & (batch >= 1)
     if good.all():
         good &= (iterations >= 1) & (iterations <= t.iterations_max[task])
         good &= upload - 1 - receive <= t.staleness_max[task]
-        device = np.repeat(np.arange(counts.size), counts)
+        device = np.repeat(names, counts)
         good &= batch <= scenario.pairs.samples[device, task]
     if not good.all():
         raise reader.wrong("plan.rows", "sessions that can exist", rows[np.argmin(good)].tolist())

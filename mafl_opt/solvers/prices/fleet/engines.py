@@ -66,12 +66,15 @@ class BlockAnswer(NamedTuple):
         What the plans add up to, see `kernel`.
     energy_price : (devices,)
         The best energy prices found.
+    acts : (devices,)
+        Whether a device's lower bound is below 0, the cost of staying idle.
     """
 
     bound: float
     cost: float
     totals: Floats
     energy_price: Floats
+    acts: NDArray[np.bool_]
 
 
 class Engine(Protocol):
@@ -129,7 +132,7 @@ def solve_block(
         fleet, tasks, table, room, price, question.rounds, question.accuracy, labels, own,
         bound, cost, totals,
     )  # fmt: skip
-    return BlockAnswer(float(bound.sum()), float(cost.sum()), totals, price)
+    return BlockAnswer(float(bound.sum()), float(cost.sum()), totals, price, bound < 0.0)
 
 
 class LocalEngine:

@@ -6,7 +6,6 @@ A search that is cut short while it learns prices returns these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -58,9 +57,7 @@ def opening_plan(
     if not np.isfinite(plan.objective):
         return None
     plan.sweep(plan.marginal(table, 1.0), stop=stop)
-    sessions = plan.sessions()
-    columns = {field.name: getattr(sessions, field.name) for field in fields(sessions)}
-    return Sessions(**{**columns, "device": chosen[sessions.device]}).sorted()
+    return plan.sessions(chosen)
 
 
 def unpriced_certificate(fleet: Fleet, tasks: Tasks, objective: float) -> dict[str, Any]:

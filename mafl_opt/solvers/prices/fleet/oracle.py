@@ -6,6 +6,8 @@ not depend on the engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +30,8 @@ class Oracle:
     ----------
     fleet : Fleet
     tasks : Tasks
-    copies : float
-        How many devices each one stands for.
+    strata : sequence of (int, float)
+        Sizes of consecutive parts, and how many devices each device there stands for.
     groups : int
         Consecutive parts whose plans are added up apart.
     accuracy : float
@@ -41,16 +43,24 @@ class Oracle:
     """
 
     def __init__(
-        self, fleet: Fleet, tasks: Tasks, *, copies: float, groups: int, accuracy: float,
-        engine: str = "local", log: AnswerLog | None = None,
+        self, fleet: Fleet, tasks: Tasks, *, strata: Sequence[tuple[int, float]], groups: int,
+        accuracy: float, engine: str = "local", log: AnswerLog | None = None,
     ) -> None:  # fmt: skip
-        self.fleet, self.tasks, self.copies, self.accuracy = fleet, tasks, copies, accuracy
+        self.fleet, self.tasks, self.accuracy = fleet, tasks, accuracy
         self._log = log
         known = None if log is None else log.energy_price
         self.energy_price = np.zeros(fleet.size) if known is None else known
         self.answers = 0
         size = max(1, min(_BLOCK, -(-fleet.size // groups)))
-        edges = np.append(np.arange(0, fleet.size, size), fleet.size)
+        starts: list[int] = []
+        copies: list[float] = []
+        first = 0
+        for part, each in strata:
+            cuts = range(first, first + part, size)
+            starts.extend(cuts)
+            copies.extend([each] * len(cuts))
+            first += part
+        edges, self._copies = np.array([*starts, first]), np.array(copies)
         blocks = edges.size - 1
         self._group = np.arange(blocks) * min(groups, blocks) // blocks
         self._engine = start_engine(engine, fleet, tasks, edges)
@@ -77,23 +87,30 @@ class Oracle:
         self.answers += 1
         return answer
 
+    def acting(self, table: Table) -> NDArray[np.int64]:
+        """Find the devices that act at the prices, their budgets left out; increasing."""
+        question = Question(table, 1, self.accuracy)
+        blocks = self._engine.solve_blocks(question, np.zeros(self.fleet.size))
+        return np.flatnonzero(np.concatenate([block.acts for block in blocks]))
+
     def _solve(self, table: Table, rounds: int) -> tuple[Answer, Floats]:
         tasks, num_tasks = self.tasks, self.tasks.bits.size
         question = Question(table, rounds, self.accuracy)
         blocks = self._engine.solve_blocks(question, self.energy_price)
         grouped = np.zeros((self.groups, blocks[0].totals.size))
-        np.add.at(grouped, self._group, np.array([block.totals for block in blocks]))
-        bound = np.array([block.bound for block in blocks])
-        cost = np.array([block.cost for block in blocks])
+        totals = np.array([block.totals for block in blocks])
+        np.add.at(grouped, self._group, self._copies[:, None] * totals)
+        bound = self._copies * np.array([block.bound for block in blocks])
+        cost = self._copies * np.array([block.cost for block in blocks])
         parts = np.array([
-            self.copies * bound.sum(), table.error @ tasks.start, -table.uplink @ tasks.capacity,
+            bound.sum(), table.error @ tasks.start, -table.uplink @ tasks.capacity,
             -(table.step * tasks.cap).sum(),
         ])  # fmt: skip
         total = grouped.sum(axis=0)
         inside = table.error @ total[1 : 1 + num_tasks] + tasks.energy_weight * total[0]
         inside += table.progress @ total[1 + num_tasks : 1 + 2 * num_tasks]
         answer = Answer(
-            value=float(parts.sum()), gap=float(self.copies * (cost - bound).sum()),
-            size=float(np.abs(parts).sum() + self.copies * inside), totals=self.copies * grouped,
+            value=float(parts.sum()), gap=float((cost - bound).sum()),
+            size=float(np.abs(parts).sum() + inside), totals=grouped,
         )  # fmt: skip
         return answer, np.concatenate([block.energy_price for block in blocks])

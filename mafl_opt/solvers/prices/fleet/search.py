@@ -16,38 +16,26 @@ from mafl_opt.solvers.prices.fleet.arrays import Fleet, fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.assignment import Assignment
 from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.engines import require_engine
-from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, first_totals, learn, worth
-from mafl_opt.solvers.prices.fleet.master import Master
 from mafl_opt.solvers.prices.fleet.opening import opening_plan, unpriced_certificate
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
-from mafl_opt.solvers.prices.fleet.proof import Proof, root_range
-from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
+from mafl_opt.solvers.prices.fleet.proof import root_range
+from mafl_opt.solvers.prices.fleet.proving import Prover
+from mafl_opt.solvers.prices.fleet.sample import OPEN, Sample, draw
+from mafl_opt.solvers.prices.fleet.whole import Whole, generosity
 
 __all__ = ["Search"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-# Devices that prices are learned on: one in so many, not fewer and not more; and the parts whose
-# plans are added up apart.
-_ONE_IN, _SAMPLE_LEAST, _SAMPLE_MOST = 25, 4000, 20_000
+# Parts of a fleet whose plans are added up apart.
 _GROUPS = 20
 # Times the sample is corrected by what the whole fleet answers.
 _CORRECTIONS = 2
-# What learning leaves open of the objective.
-_ACCURACY = 1e-5
-# What all devices' programs together leave open of the objective.
-_DEVICES_OPEN = 1e-5
 # Shares of the prices of uplinks and step caps in the sweeps after the first.
 _SHARES = (1.0, 0.98, 0.9, 1.0, 0.95, 0.7, 0.0)
 # A further sweep must lower O by this, relative.
 _WORTH = 1e-5
-# The bound that is worked for is this part of the gap below the plan; on the sample, a smaller one.
-_CLOSER, _REHEARSAL = 0.98, 0.85
-# Above this size whole fleets are asked with budgets at their last price first.
-_HUGE = 300_000
-# The bound is lowered by this part of the magnitudes it is a sum of: the checker widens limits by
-# 1.1e-9 and rounds by 1e-10, and whoever derives it again must not come out below.
-_GUARD = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,69 +70,82 @@ class Search:
         self._oracles: list[Oracle] = []
         scenario = run.problem.scenario
         self.tasks, self.fleet = tasks_of(scenario), fleet_of(scenario)
-        self._proof: Proof | None = None
-        self._size = 0.0
-        self._scale = 1.0
+        self._prover: Prover | None = None
 
     def work(self) -> None:
         """Learn, assign, prove."""
-        run, size = self.run, self.fleet.size
+        run, everyone = self.run, np.arange(self.fleet.size)
         self._restore()
         random = np.random.default_rng(run.options.seed)
-        most = int(np.clip(size // _ONE_IN, _SAMPLE_LEAST, _SAMPLE_MOST))
-        chosen = np.sort(random.permutation(size)[:most])
-        random.shuffle(chosen)
-        whole = size <= most
-        sample = self._oracle("sample", self.fleet.take(chosen), size / chosen.size, whole)
-        run.say(f"learning prices on {chosen.size} devices")
-        progress, error, totals = first_totals(sample)
-        used = self.tasks.weight > 0
-        if not (progress[used] > 0).all():
+        strata = [draw(everyone, random)]
+        sample = self._sample("scout", strata, self.fleet.size)
+        if not sample.trains:
             return
-        progress = np.where(used, progress, 1.0)
-        self._scale = float(self.tasks.weight[used] @ ((self.tasks.start + error) / progress)[used])
-        sample.accuracy = _DEVICES_OPEN * self._scale / size
-        self.master = Master(self.tasks, sample.groups, self._scale)
-        for answer in totals:
-            self.master.add(answer)
-        opening = opening_plan(
-            self.fleet, chosen, self.tasks, (progress, error), sample.accuracy, run.stop
-        )
-        if opening is not None:
-            self._offer(opening, "opening")
-        lesson = self._learn(sample, progress, error, None, None)
-        full = sample
-        if not whole:
-            full = self._oracle("full", self.fleet, 1.0, True)
-            full.accuracy = sample.accuracy
-            lesson = self._correct(sample, full, lesson)
+        self._open(strata[0][0], sample)
+        lesson = sample.learn(run)
+        whole = None
+        if strata[0][0].size < self.fleet.size and not run.stop():
+            whole = Whole(self.fleet, self._start_whole(sample.scale))
+            factor = generosity(sample.oracle.acting(lesson.table).size)
+            if whole.leave_out_idle(lesson.table, factor, self.journal.acting):
+                self.journal.acting = whole.names
+                run.say(f"{whole.names.size} devices may act")
+                idle = np.setdiff1d(everyone, whole.names, assume_unique=True)
+                strata = [draw(whole.names, random), draw(idle, random)]
+                sample = self._sample("sample", strata, whole.names.size)
+                if not sample.trains:
+                    return
+                lesson = sample.learn(run)
+            for _ in range(_CORRECTIONS):
+                if not run.stop():
+                    sample.correct(whole, lesson.table)
+                    lesson = sample.learn(run, lesson)
         self.journal.save()
         if run.stop():
             return
-        if whole:
-            price = np.zeros(size)
-            price[chosen] = sample.energy_price
+        if whole is None:
+            price = np.zeros(self.fleet.size)
+            price[strata[0][0]] = sample.oracle.energy_price
+            self._assign(self.fleet, everyone, lesson.table, price, sample.accuracy)
         else:
-            price = full.energy_price
-        self._assign(lesson.table, price)
+            price = whole.energy_price.copy()
+            self._assign(whole.acting, whole.names, lesson.table, price, sample.accuracy)
         self.journal.save()
-        self._prove(sample, full, lesson)
+        if run.best is not None:
+            bounds = root_range(self.fleet, self.tasks, run.objective)
+            self._prover = Prover(run, sample, whole, lesson, *bounds)
+            self._prover.work()
+
+    def _sample(self, name: str, strata: list[tuple[Ints, float]], acting: int) -> Sample:
+        chosen = np.concatenate([names for names, _ in strata])
+        self.run.say(f"learning prices on {chosen.size} devices")
+        sizes = [(names.size, copies) for names, copies in strata]
+        oracle = self._oracle(name, self.fleet.take(chosen), sizes)
+        return Sample(self.tasks, oracle, acting)
+
+    def _open(self, chosen: Ints, sample: Sample) -> None:
+        """Have some plan, whatever cuts learning short."""
+        totals = (sample.progress, sample.error)
+        opening = opening_plan(
+            self.fleet, chosen, self.tasks, totals, sample.accuracy, self.run.stop
+        )  # fmt: skip
+        if opening is not None:
+            self._offer(opening, "opening")
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the tree, and claim a little less than it is worth."""
-        if self._proof is None and self.run.best is not None:
+        prover = self._prover
+        if prover is None or prover.proof is None:
+            if self.run.best is None:
+                return None
             return unpriced_certificate(self.fleet, self.tasks, self.run.objective)
-        if self._proof is None:
+        if not np.isfinite(prover.bound):
             return None
-        bound = self._proof.bound - _GUARD * self._size
-        bound = min(bound, self.run.objective)
-        if not np.isfinite(bound):
-            return None
-        self.run.raise_bound(bound, "tree")
+        self.run.raise_bound(prover.bound, "tree")
         return {
-            "kind": "tree", "bound": bound,
-            "prices": [_listed(table) for table in self._proof.mixtures.tables],
-            "tree": self._proof.to_dict(),
+            "kind": "tree", "bound": prover.bound,
+            "prices": [_listed(table) for table in prover.proof.mixtures.tables],
+            "tree": prover.proof.to_dict(),
         }  # fmt: skip
 
     def close(self) -> None:
@@ -153,61 +154,49 @@ class Search:
         for oracle in self._oracles:
             oracle.close()
 
-    def _oracle(self, name: str, fleet: Fleet, copies: float, everyone: bool) -> Oracle:
+    def _oracle(
+        self, name: str, fleet: Fleet, strata: list[tuple[int, float]] | None = None
+    ) -> Oracle:
+        """Start an oracle; samples are worked out on this machine."""
         oracle = Oracle(
-            fleet, self.tasks, copies=copies, groups=_GROUPS, accuracy=1e-9,
-            engine=self.run.options.engine if everyone else "local",
+            fleet, self.tasks, strata=strata or [(fleet.size, 1.0)], groups=_GROUPS, accuracy=1e-9,
+            engine="local" if fleet.size < self.fleet.size and strata else self.run.options.engine,
             log=self.journal.answers(name, fleet.size),
         )  # fmt: skip
         self._oracles.append(oracle)
         return oracle
 
+    def _start_whole(self, scale: float) -> Callable[[str, Fleet], Oracle]:
+        def start(name: str, fleet: Fleet) -> Oracle:
+            oracle = self._oracle(name, fleet)
+            oracle.accuracy = OPEN * scale / fleet.size
+            return oracle
+
+        return start
+
     def _restore(self) -> None:
         """Offer the plan of the checkpoint, so that it stands whatever cuts this run short."""
-        log = self.journal.sweeps()
+        log, names = self.journal.sweeps(), self.journal.acting
         if log is not None and log.rows is not None:
-            plan = Assignment(self.fleet, self.tasks, np.zeros(self.fleet.size), 0.0, log)
-            self._offer(plan.sessions(), "resumed")
+            names = np.arange(self.fleet.size) if names is None else names
+            fleet = self.fleet.take(names)
+            plan = Assignment(fleet, self.tasks, np.zeros(names.size), 0.0, log)
+            self._offer(plan.sessions(names), "resumed")
 
     def _offer(self, sessions: Sessions, event: str) -> None:
         self.run.offer(_Reached(value=self.run.problem.objective(sessions), table=sessions), event)
 
-    def _learn(
-        self, sample: Oracle, progress: Floats, error: Floats, table: Table | None,
-        correction: Floats | None,
-    ) -> Lesson:  # fmt: skip
-        lesson = learn(
-            sample, self.master, progress, error, table=table, accuracy=_ACCURACY,
-            correction=correction, stop=self.run.stop,
-        )  # fmt: skip
-        self.run.note("prices", steps=lesson.steps, relaxed=lesson.objective)
-        return lesson
-
-    def _correct(self, sample: Oracle, full: Oracle, lesson: Lesson) -> Lesson:
-        """Learn again with what the sample misses of the whole fleet's answer."""
-        for _ in range(_CORRECTIONS):
-            if self.run.stop():
-                break
-            mine = sample.ask(lesson.table, rounds=ROUNDS).totals.sum(axis=0)
-            missing = full.ask(lesson.table, rounds=ROUNDS).totals.sum(axis=0) - mine
-            self.master.correct(missing)
-            self._missing = missing
-            used = self.tasks.weight > 0
-            progress = np.where(used, lesson.point.progress, 1.0)
-            lesson = self._learn(sample, progress, lesson.point.error, lesson.table, missing)
-        return lesson
-
-    def _assign(self, table: Table, energy_price: Floats) -> None:
-        """Plan all devices, then improve while it pays."""
-        accuracy = _DEVICES_OPEN * self._scale / self.fleet.size
-        log = self.journal.sweeps()
-        plan = Assignment(self.fleet, self.tasks, energy_price.copy(), accuracy, log)
+    def _assign(
+        self, fleet: Fleet, names: Ints, table: Table, energy_price: Floats, accuracy: float
+    ) -> None:
+        """Plan the devices that may act, then improve while it pays."""
+        plan = Assignment(fleet, self.tasks, energy_price, accuracy, self.journal.sweeps())
         try:
             self._sweep(plan, table)
         finally:
             # Ctrl-C leaves whole plans of devices behind, those of the last sweep among them.
             if np.isfinite(plan.objective):
-                self._offer(plan.sessions(), "assignment")
+                self._offer(plan.sessions(names), "assignment")
 
     def _sweep(self, plan: Assignment, table: Table) -> None:
         run = self.run
@@ -222,78 +211,6 @@ class Search:
             if share != _SHARES[0] and last - plan.objective < _WORTH * last:
                 break
             last = plan.objective
-
-    def _prove(self, sample: Oracle, full: Oracle, lesson: Lesson) -> None:
-        """Branch until the gap is reached."""
-        run = self.run
-        if run.best is None:
-            return
-        root, tighten = root_range(self.fleet, self.tasks, run.objective)
-        tables, rounds, refine = [lesson.table], ROUNDS, None
-        if sample is not full:
-            tables = self._rehearse(sample, lesson, root, tighten)
-            rounds = 1 if self.fleet.size > _HUGE else ROUNDS
-        mixtures = Mixtures(self.tasks, lesson.table)
-
-        def ask(table: Table) -> float:
-            answer = full.ask(table, rounds=rounds)
-            self._size = max(self._size, answer.size)
-            if sample is full:
-                self.master.add(answer.totals)
-            run.say(f"price table {len(mixtures.tables) + 1}")
-            return answer.value
-
-        try:
-            for table in tables:
-                if run.stop() and mixtures.tables:
-                    break
-                mixtures.add(table, ask(table))
-        finally:
-            # Ctrl-C leaves a bound behind as soon as one table is answered.
-            if mixtures.tables:
-                self._proof = proof = Proof(self.tasks, self.master, mixtures, root)
-        if rounds == 1:
-            refine = self._refiner(full, mixtures)
-        run.raise_bound(min(proof.bound, run.objective) - _GUARD * self._size, "root")
-        proof.push(self._target(1.0) + 2.0 * _GUARD * self._size, ask, tighten, run.stop, refine)
-        run.raise_bound(min(proof.bound, run.objective) - _GUARD * self._size, "tree")
-
-    def _target(self, part: float) -> float:
-        return self.run.objective * (1.0 - _CLOSER * part * self.run.options.gap)
-
-    def _rehearse(
-        self, sample: Oracle, lesson: Lesson, root: Range, tighten: Callable[[Range], Range | None]
-    ) -> list[Table]:
-        """Prove on the sample first; returns the tables that its leaves rest on."""
-        run, mixtures = self.run, Mixtures(self.tasks, lesson.table)
-
-        def ask(table: Table) -> float:
-            answer = sample.ask(table, rounds=ROUNDS)
-            self.master.add(answer.totals)
-            return answer.value + worth(self.tasks, table, self._missing)
-
-        mixtures.add(lesson.table, ask(lesson.table))
-        proof = Proof(self.tasks, self.master, mixtures, root)
-        proof.push(self._target(_REHEARSAL), ask, tighten, run.stop)
-        used = proof.tables_used()
-        run.say(f"{len(used)} of {len(mixtures.tables)} price tables carry the bound")
-        return [mixtures.tables[k] for k in used]
-
-    def _refiner(self, full: Oracle, mixtures: Mixtures) -> Callable[[int], bool]:
-        """Make what asks the whole fleet again, with the budgets solved exactly."""
-        done: set[int] = set()
-
-        def refine(number: int) -> bool:
-            if number in done:
-                return False
-            done.add(number)
-            answer = full.ask(mixtures.tables[number], rounds=ROUNDS)
-            self._size = max(self._size, answer.size)
-            mixtures.improve(number, answer.value)
-            self.run.say(f"price table {number + 1} again")
-            return True
-
-        return refine
 
 
 def _listed(table: Table) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""The bound of a large fleet: a rehearsal on a sample, then the whole fleet's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.arcs import Table
+from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson
+from mafl_opt.solvers.prices.fleet.proof import Proof
+from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
+from mafl_opt.solvers.prices.fleet.sample import Sample
+from mafl_opt.solvers.prices.fleet.whole import Whole
+
+__all__ = ["GUARD", "Prover"]
+
+# The bound that is worked for is this part of the gap below the plan; on the sample, a smaller one.
+_CLOSER, _REHEARSAL = 0.98, 0.85
+# More devices than this are asked with budgets at their last price first.
+_HUGE = 300_000
+#: The bound is lowered by this part of the magnitudes it is a sum of: the checker widens limits by
+#: 1.1e-9 and rounds by 1e-10, and whoever derives it again must not come out below.
+GUARD = 1e-8
+
+
+class Prover:
+    """Raises the bound of a run.
+
+    Parameters
+    ----------
+    run : Run
+        With a plan.
+    sample : Sample
+        What prices were learned on.
+    whole : Whole or None
+        All devices; None when the sample has them all.
+    lesson : Lesson
+    root, tighten
+        See `proof.root_range`.
+    """
+
+    def __init__(
+        self, run: Run, sample: Sample, whole: Whole | None, lesson: Lesson, root: Range,
+        tighten: Callable[[Range], Range | None],
+    ) -> None:  # fmt: skip
+        self._run, self._sample, self._whole = run, sample, whole
+        self._first, self._root, self._tighten = lesson.table, root, tighten
+        self.proof: Proof | None = None
+        self.size = 0.0
+        self._mixtures = Mixtures(sample.tasks, lesson.table)
+        # Tables that were answered as exactly as it goes.
+        self._exact: set[int] = set()
+
+    def work(self) -> None:
+        """Branch until the gap is reached."""
+        run, mixtures = self._run, self._mixtures
+        tables = [self._first] if self._whole is None else self._rehearse()
+        try:
+            for table in tables:
+                if run.stop() and mixtures.tables:
+                    break
+                mixtures.add(table, self._ask(table))
+        finally:
+            # Ctrl-C leaves a bound behind as soon as one table is answered.
+            if mixtures.tables:
+                sample = self._sample
+                self.proof = proof = Proof(sample.tasks, sample.master, mixtures, self._root)
+        run.raise_bound(self.bound, "root")
+        target = self._target(1.0) + 2.0 * GUARD * self.size
+        proof.push(target, self._ask, self._tighten, run.stop, self._refine)
+        run.raise_bound(self.bound, "tree")
+
+    @property
+    def bound(self) -> float:
+        """What may be claimed; -inf before there is a proof."""
+        if self.proof is None:
+            return -float("inf")
+        return min(self.proof.bound - GUARD * self.size, self._run.objective)
+
+    def _target(self, part: float) -> float:
+        return self._run.objective * (1.0 - _CLOSER * part * self._run.options.gap)
+
+    def _rehearse(self) -> list[Table]:
+        """Prove on the sample first; returns the tables that its leaves rest on."""
+        run, sample = self._run, self._sample
+        mixtures = Mixtures(sample.tasks, self._first)
+        mixtures.add(self._first, sample.value(self._first))
+        proof = Proof(sample.tasks, sample.master, mixtures, self._root)
+        proof.push(self._target(_REHEARSAL), sample.value, self._tighten, run.stop)
+        used = proof.tables_used()
+        run.say(f"{len(used)} of {len(mixtures.tables)} price tables carry the bound")
+        return [mixtures.tables[k] for k in used]
+
+    def _ask(self, table: Table) -> float:
+        """Value of the dual at a table, over all devices."""
+        number = len(self._mixtures.tables)
+        if self._whole is None:
+            answer = self._sample.oracle.ask(table, rounds=ROUNDS)
+            self._sample.master.add(answer.totals)
+            self._exact.add(number)
+        elif self._whole.asked(table) > _HUGE:
+            answer = self._whole.ask(table, rounds=1)
+        else:
+            answer = self._whole.ask(table, rounds=ROUNDS)
+            self._exact.add(number)
+        self.size = max(self.size, answer.size)
+        self._run.say(f"price table {number + 1}")
+        return answer.value
+
+    def _refine(self, number: int) -> bool:
+        """Ask again with the budgets solved exactly; false when that has been done."""
+        if number in self._exact or self._whole is None:
+            return False
+        self._exact.add(number)
+        answer = self._whole.ask(self._mixtures.tables[number], rounds=ROUNDS)
+        self.size = max(self.size, answer.size)
+        self._mixtures.improve(number, answer.value)
+        self._run.say(f"price table {number + 1} again")
+        return True

@@ -1,0 +1,99 @@
+"""Prices learned on a sample of the devices, corrected by what the whole fleet answers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.arcs import Table
+from mafl_opt.solvers.prices.fleet.arrays import Tasks
+from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, first_totals, learn, worth
+from mafl_opt.solvers.prices.fleet.master import Master
+from mafl_opt.solvers.prices.fleet.oracle import Oracle
+from mafl_opt.solvers.prices.fleet.whole import Whole
+
+__all__ = ["OPEN", "Sample", "draw"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# What learning leaves open of the objective.
+_ACCURACY = 1e-5
+#: What all devices' programs together leave open of the objective.
+OPEN = 1e-5
+# One device in so many, not fewer and not more.
+_ONE_IN, _LEAST, _MOST = 25, 4000, 20_000
+
+
+def draw(names: Ints, random: np.random.Generator) -> tuple[Ints, float]:
+    """Draw some devices, in random order; all of them when they are few.
+
+    Returns
+    -------
+    chosen : (sample,)
+    copies : float
+        How many devices each of them stands for.
+    """
+    most = int(np.clip(names.size // _ONE_IN, _LEAST, _MOST))
+    chosen = np.sort(random.permutation(names.size)[:most])
+    random.shuffle(chosen)
+    return names[chosen], names.size / chosen.size
+
+
+class Sample:
+    """Devices that stand for a fleet, in strata, with the master that learns from their answers.
+
+    Parameters
+    ----------
+    tasks : Tasks
+    oracle : Oracle
+    acting : int
+        How many devices may act, in the whole fleet.
+    """
+
+    def __init__(self, tasks: Tasks, oracle: Oracle, acting: int) -> None:
+        self.tasks, self.oracle = tasks, oracle
+        self.progress, self.error, totals = first_totals(oracle)
+        used = tasks.weight > 0
+        #: Whether every weighted task has somebody to train it.
+        self.trains = bool((self.progress[used] > 0).all())
+        if not self.trains:
+            return
+        self.progress = np.where(used, self.progress, 1.0)
+        ratio = (tasks.start + self.error) / self.progress
+        #: A typical objective.
+        self.scale = float(tasks.weight[used] @ ratio[used])
+        #: How far a device's plan may be from its bound.
+        self.accuracy = oracle.accuracy = OPEN * self.scale / acting
+        self.master = Master(tasks, oracle.groups, self.scale)
+        for answer in totals:
+            self.master.add(answer)
+        self._missing: Floats | None = None
+
+    def learn(self, run: Run, last: Lesson | None = None) -> Lesson:
+        """Learn prices, from the start or on from the last lesson."""
+        used = self.tasks.weight > 0
+        progress, error, table = self.progress, self.error, None
+        if last is not None:
+            progress = np.where(used, last.point.progress, 1.0)
+            error, table = last.point.error, last.table
+        lesson = learn(
+            self.oracle, self.master, progress, error, table=table, accuracy=_ACCURACY,
+            correction=self._missing, stop=run.stop,
+        )  # fmt: skip
+        run.note("prices", steps=lesson.steps, relaxed=lesson.objective)
+        return lesson
+
+    def correct(self, whole: Whole, table: Table) -> None:
+        """Find what the sample misses of the whole fleet's answer."""
+        mine = self.oracle.ask(table, rounds=ROUNDS).totals.sum(axis=0)
+        self._missing = whole.ask(table, rounds=ROUNDS).totals.sum(axis=0) - mine
+        self.master.correct(self._missing)
+
+    def value(self, table: Table) -> float:
+        """Estimate the dual of the whole fleet at a table, and let the master know the answer."""
+        answer = self.oracle.ask(table, rounds=ROUNDS)
+        self.master.add(answer.totals)
+        missing = 0.0 if self._missing is None else worth(self.tasks, table, self._missing)
+        return answer.value + missing
