@@ -16,7 +16,7 @@ from mafl_opt.core.status import Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import fleet
-from mafl_opt.solvers.prices.fleet import engines, search
+from mafl_opt.solvers.prices.fleet import engines, sample
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.logs import Answer, AnswerLog, SweepLog
@@ -32,14 +32,25 @@ PHASES = ("learning", "first plan", "sweep", "price table 1", "price table 2")
 @pytest.fixture(autouse=True, scope="module")
 def small_sample():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "_SAMPLE_LEAST", SAMPLE)
-        patch.setattr(search, "_SAMPLE_MOST", SAMPLE)
+        patch.setattr(sample, "_LEAST", SAMPLE)
+        patch.setattr(sample, "_MOST", SAMPLE)
         yield
 
 
+def drawn(times):
+    """Draw a fleet; few of its devices act where energy is dear."""
+    scenario = Scenario.draw(devices=240, tasks=2, slots=6, seed=3)
+    return Problem(scenario=scenario.replace(energy_weight=times * scenario.energy_weight))
+
+
+@pytest.fixture(scope="module", params=[1.0, 40.0], ids=["all act", "few act"])
+def problem(request):
+    return drawn(request.param)
+
+
 @pytest.fixture(scope="module")
-def problem():
-    return Problem(scenario=Scenario.draw(devices=240, tasks=2, slots=6, seed=3))
+def sparse():
+    return drawn(40.0)
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +188,9 @@ def test_ctrl_c_while_prices_are_learned_leaves_a_plan_and_a_bound(problem, undi
     assert [entry["event"] for entry in run.trace] == ["opening", "prices"]
 
 
-def test_fleet_that_cannot_train_a_task_is_infeasible(problem, monkeypatch):
+def test_fleet_that_cannot_train_a_task_is_infeasible(sparse, monkeypatch):
     monkeypatch.setattr(Problem, "is_listable", False)
-    scenario = problem.scenario
+    scenario = sparse.scenario
     for changes in (
         {"pairs.cycles_per_sample": scenario.pairs.cycles_per_sample * [1.0, 1e9]},
         {"devices.energy_budget_j": scenario.devices.energy_budget_j * 1e-9},
@@ -194,8 +205,8 @@ def test_fleet_that_cannot_train_a_task_is_infeasible(problem, monkeypatch):
         assert any("no device can ever train it" in text for text in said)
 
 
-def test_task_is_called_untrainable_where_its_columns_say_so(problem):
-    scenario = problem.scenario
+def test_task_is_called_untrainable_where_its_columns_say_so(sparse):
+    scenario = sparse.scenario
     for power in range(4, 14):
         changed = scenario.replace(
             **{"pairs.cycles_per_sample": scenario.pairs.cycles_per_sample * 2.0**power}
@@ -203,22 +214,22 @@ def test_task_is_called_untrainable_where_its_columns_say_so(problem):
         assert untrainable_task(changed) == Problem(scenario=changed).untrainable_task
 
 
-def test_unknown_engine_is_refused(problem):
+def test_unknown_engine_is_refused(sparse):
     with pytest.raises(InputError, match=r"engine: .*local, ray.*'spark'"):
-        solved(problem, engine="spark")
+        solved(sparse, engine="spark")
 
 
-def test_missing_ray_is_named(problem, monkeypatch):
+def test_missing_ray_is_named(sparse, monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="pip install mafl-opt"):
-        solved(problem, engine="ray")
+        solved(sparse, engine="ray")
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, problem):
+def written(tmp_path_factory, sparse):
     """The bytes of a checkpoint with everything in it."""
     file = tmp_path_factory.mktemp("written") / "a.npz"
-    solved(problem, cut=("price table 2", interrupt), checkpoint=str(file))
+    solved(sparse, cut=("price table 2", interrupt), checkpoint=str(file))
     return file.read_bytes()
 
 
@@ -246,35 +257,35 @@ def test_checkpoint_of_another_scenario_is_refused(tmp_path, written):
         resume(other, tmp_path / "a.npz", written)
 
 
-def test_checkpoint_of_another_seed_is_refused(tmp_path, problem, written):
+def test_checkpoint_of_another_seed_is_refused(tmp_path, sparse, written):
     with pytest.raises(InputError, match="seed"):
-        resume(problem, tmp_path / "a.npz", written, seed=1)
+        resume(sparse, tmp_path / "a.npz", written, seed=1)
 
 
-def test_missing_checkpoint_is_refused(tmp_path, problem):
+def test_missing_checkpoint_is_refused(tmp_path, sparse):
     with pytest.raises(InputError, match=r"a\.npz"):
-        resume(problem, tmp_path / "a.npz")
+        resume(sparse, tmp_path / "a.npz")
 
 
-def test_checkpoint_in_a_missing_folder_is_refused_before_any_work(tmp_path, problem):
+def test_checkpoint_in_a_missing_folder_is_refused_before_any_work(tmp_path, sparse):
     with pytest.raises(InputError, match="existing folder"):
-        solved(problem, checkpoint=str(tmp_path / "no" / "a.npz"))
+        solved(sparse, checkpoint=str(tmp_path / "no" / "a.npz"))
 
 
-def test_truncated_checkpoint_is_refused(tmp_path, problem, written):
+def test_truncated_checkpoint_is_refused(tmp_path, sparse, written):
     for part in np.linspace(0, len(written) - 1, 25).astype(int):
         with pytest.raises(InputError):
-            resume(problem, tmp_path / "a.npz", written[:part])
+            resume(sparse, tmp_path / "a.npz", written[:part])
 
 
-def test_damaged_checkpoint_is_read_right_or_refused(tmp_path, problem, written):
+def test_damaged_checkpoint_is_read_right_or_refused(tmp_path, sparse, written):
     random = np.random.default_rng(0)
     refused = 0
     for place in random.integers(len(written), size=120):
         damaged = bytearray(written)
         damaged[place] ^= 1 << int(random.integers(8))
         try:
-            resume(problem, tmp_path / "a.npz", bytes(damaged))
+            resume(sparse, tmp_path / "a.npz", bytes(damaged))
         except InputError:
             refused += 1
     # Nearly all bytes are in arrays, under a checksum.
@@ -291,26 +302,26 @@ def test_damaged_checkpoint_is_read_right_or_refused(tmp_path, problem, written)
         ({"plan_counts": lambda a: a + np.int32(1)}, "plan.counts"),
         ({"plan_counts": lambda a: a // 2}, "plan.rows"),
         ({"plan_counts": lambda a: a.astype(np.float64)}, "plan.counts"),
-        ({"full_energy_price": lambda a: a - 1e9}, "numbers >= 0"),
-        ({"full_energy_price": lambda a: a[:-1]}, "240 devices"),
-        ({"full_figures": lambda a: a * np.nan}, "finite"),
-        ({"full_totals": lambda a: a[:, :, :-1]}, "full.totals"),
-        ({"sample_tables": lambda a: a[:-1]}, "sample.rounds"),
+        ({"everyone_energy_price": lambda a: a - 1e9}, "numbers >= 0"),
+        ({"everyone_energy_price": lambda a: a[:-1]}, "240 devices"),
+        ({"everyone_figures": lambda a: a * np.nan}, "finite"),
+        ({"everyone_totals": lambda a: a[:, :, :-1]}, "everyone.totals"),
+        ({"scout_tables": lambda a: a[:-1]}, "scout.rounds"),
         ({"sweeps_totals": lambda a: a[:-1]}, "sweeps.totals"),
     ],
 )
-def test_checkpoint_out_of_range_is_refused(tmp_path, problem, written, arrays, words):
+def test_checkpoint_out_of_range_is_refused(tmp_path, sparse, written, arrays, words):
     content = changed(written, **arrays)
     with pytest.raises(InputError, match=words):
-        resume(problem, tmp_path / "a.npz", content).answers("full", 240)
+        resume(sparse, tmp_path / "a.npz", content).answers("everyone", 240)
 
 
-def test_compressed_checkpoint_is_refused(tmp_path, problem, written):
+def test_compressed_checkpoint_is_refused(tmp_path, sparse, written):
     out = io.BytesIO()
     with np.load(io.BytesIO(written), allow_pickle=False) as found:
         np.savez_compressed(out, **dict(found))
     with pytest.raises(InputError, match="not compressed"):
-        resume(problem, tmp_path / "a.npz", out.getvalue())
+        resume(sparse, tmp_path / "a.npz", out.getvalue())
 
 
 def test_checkpoint_holds_nothing_pickled(written):

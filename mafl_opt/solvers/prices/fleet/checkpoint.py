@@ -60,8 +60,10 @@ class Journal:
         self._answers: dict[str, AnswerLog] = {}
         self._sweeps = SweepLog(self._save_if_due)
         self._stop = run.stop
-        #: Numbers of the devices that may act, increasing, once some are known to stay idle.
+        #: Numbers of the devices that may act, increasing, and the factor to the generous prices
+        #: that tell; None before they are known.
         self.acting: Ints | None = None
+        self.generosity: float | None = None
         if self._path is None:
             return
         scenario = run.problem.scenario
@@ -104,7 +106,7 @@ class Journal:
         header = np.frombuffer(json.dumps(self._header).encode(), dtype=np.uint8)
         arrays: dict[str, Array] = {"header": header}
         if self.acting is not None:
-            arrays["acting"] = self.acting
+            arrays["acting"], arrays["generosity"] = self.acting, np.array([self.generosity])
         for name, log in self._answers.items():
             if not log.entries or log.energy_price is None:
                 continue
@@ -132,6 +134,7 @@ class Journal:
         prices, width = 2 * tasks + slots * (1 + tasks), 1 + 2 * tasks + slots * (1 + tasks)
         devices = scenario.num_devices
         if reader.has("acting"):
+            (self.generosity,) = reader.floats("generosity", (1,), exact=(0,)).tolist()
             last = (0, devices - 1)
             self.acting = reader.integers("acting", (devices,), np.int64, last, exact=())
             if (np.diff(self.acting) <= 0).any():

@@ -119,6 +119,7 @@ def learn(
     width = _WIDEST if table is None else 1.2
     if table is None:
         table = ratio_prices(t, progress, error)
+    most = 0.5 * t.capacity.size * t.cap
     fixed = np.zeros(1) if correction is None else correction
     rounds = _FIRST_ROUNDS
     for step in range(_MOST_STEPS):
@@ -126,7 +127,7 @@ def learn(
         master.add(answer.totals)
         for _ in range(10):
             box = Range(
-                low=progress / width, high=np.minimum(progress * width, master.by_progress),
+                low=progress / width, high=np.minimum(progress * width, most),
                 excess_low=excess / width, excess_high=excess * width,
             )  # fmt: skip
             point = master.solve(box)

@@ -26,8 +26,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _INF = highspy.kHighsInf
-# Cost of missing the least progress of a box by its whole scale, in typical objectives.
-_ELASTIC = 100.0
+# Cost of missing progress by its whole scale, in typical objectives, and so many times what it is
+# worth where a box has least of it: prices of progress end there.
+_ELASTIC, _DEARER = 100.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,8 +105,7 @@ class Master:
             lp.addCol(price[j], 0.0, _INF, points, rows, np.ones(points))
         for j in range(self.num_tasks):
             row = np.array([self._progress_row + j], dtype=np.int32)
-            cost = _ELASTIC if self._used[j] else 0.0
-            lp.addCol(cost, 0.0, _INF, 1, row, np.array([1.0]))
+            lp.addCol(0.0, 0.0, _INF, 1, row, np.array([1.0]))
         self._fixed = 4 * self.num_tasks
         lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
 
@@ -151,7 +151,9 @@ class Master:
         low, high = box.low / self.by_progress, box.high / self.by_progress
         least, top = box.excess_low / by_ratio, box.excess_high / by_ratio
         start = tasks.start / self.by_error
+        worth = tasks.weight * tasks.start / box.low**2 * self.by_progress / self.scale
         for j in np.flatnonzero(self._used):
+            lp.changeColCost(int(3 * most + j), _ELASTIC + _DEARER * worth[j])
             lp.changeColBounds(int(j), low[j], high[j])
             lp.changeColBounds(int(most + j), least[j], top[j])
             # R <= Y_u A + A_l (Y - Y_u) and R <= Y_l A + A_u (Y - Y_l).

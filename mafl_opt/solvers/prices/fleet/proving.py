@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.prices.fleet.arcs import Table
-from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson
+from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, ratio_prices
 from mafl_opt.solvers.prices.fleet.proof import Proof
 from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
 from mafl_opt.solvers.prices.fleet.sample import Sample
@@ -45,9 +47,11 @@ class Prover:
     ) -> None:  # fmt: skip
         self._run, self._sample, self._whole = run, sample, whole
         self._first, self._root, self._tighten = lesson.table, root, tighten
+        progress = np.where(sample.tasks.weight > 0, lesson.point.progress, 1.0)
+        self._typical = ratio_prices(sample.tasks, progress, lesson.point.error)
         self.proof: Proof | None = None
         self.size = 0.0
-        self._mixtures = Mixtures(sample.tasks, lesson.table)
+        self._mixtures = Mixtures(sample.tasks, self._typical)
         # Tables that were answered as exactly as it goes.
         self._exact: set[int] = set()
 
@@ -83,7 +87,7 @@ class Prover:
     def _rehearse(self) -> list[Table]:
         """Prove on the sample first; returns the tables that its leaves rest on."""
         run, sample = self._run, self._sample
-        mixtures = Mixtures(sample.tasks, self._first)
+        mixtures = Mixtures(sample.tasks, self._typical)
         mixtures.add(self._first, sample.value(self._first))
         proof = Proof(sample.tasks, sample.master, mixtures, self._root)
         proof.push(self._target(_REHEARSAL), sample.value, self._tighten, run.stop)

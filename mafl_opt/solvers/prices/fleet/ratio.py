@@ -68,13 +68,14 @@ class Mixtures:
     ----------
     tasks : Tasks
     typical : Table
-        By whose prices the linear program is scaled; those of weighted tasks are positive.
+        By whose prices the linear program is scaled.
     """
 
     def __init__(self, tasks: Tasks, typical: Table) -> None:
         self._tasks = tasks
         self._used = np.flatnonzero(tasks.weight > 0)
-        self._scale = typical
+        error, progress = (np.where(x > 0, x, 1.0) for x in (typical.error, typical.progress))
+        self._scale = typical._replace(error=error, progress=progress)
         self.tables: list[Table] = []
         self.values: list[float] = []
         self._lp = lp = quiet_highs()

@@ -86,9 +86,14 @@ class Search:
         whole = None
         if strata[0][0].size < self.fleet.size and not run.stop():
             whole = Whole(self.fleet, self._start_whole(sample.scale))
-            factor = generosity(sample.oracle.acting(lesson.table).size)
-            if whole.leave_out_idle(lesson.table, factor, self.journal.acting):
-                self.journal.acting = whole.names
+            if self.journal.generosity is None:
+                acting = sample.oracle.acting(lesson.table).size
+                self.journal.generosity = generosity(acting)
+            fewer = whole.leave_out_idle(
+                lesson.table, self.journal.generosity, self.journal.acting
+            )  # fmt: skip
+            self.journal.acting = whole.names
+            if fewer:
                 run.say(f"{whole.names.size} devices may act")
                 idle = np.setdiff1d(everyone, whole.names, assume_unique=True)
                 strata = [draw(whole.names, random), draw(idle, random)]

@@ -26,8 +26,9 @@ Ints = NDArray[np.int64]
 # Standard errors of the prices that a sample teaches; the factor to generous ones is in between.
 _ERRORS = 4.0
 _LEAST, _MOST = 1.2, 2.0
-# Prices of single slots are taught by few devices: so much less of them.
-_SHARED = 0.5
+# Proofs look far from the plan where errors hardly count, and prices of single slots are taught by
+# few devices: so much less of them.
+_ERROR, _SHARED = 0.05, 0.5
 # More of the fleet than this is not worth telling from the whole.
 _MANY = 0.7
 
@@ -83,7 +84,7 @@ class Whole:
         """
         shared = _SHARED / factor
         limit = Table(
-            error=table.error / factor, progress=table.progress * factor,
+            error=_ERROR * table.error, progress=table.progress * factor,
             uplink=table.uplink * shared, step=table.step * shared,
         )  # fmt: skip
         names = self._everyone.acting(limit) if known is None else known
