@@ -171,15 +171,14 @@ def zip_damaged(draw: st.DrawFn, whole: bytes, text: str) -> bytes:
     """Damage arrays of an .npz and the JSON inside it (array `text`); checksums are right again."""
     with np.load(io.BytesIO(whole), allow_pickle=False) as found:
         arrays = dict(found)
-    names = sorted(arrays)
+    names, tree = sorted(arrays), json.loads(bytes(arrays[text]))
     for _ in range(draw(st.integers(1, 2))):
         name = draw(st.sampled_from(names))
         if name not in arrays:
             continue
-        how = draw(st.sampled_from(("text", "drop", "shape", "kind", "value", "claim", "other")))
+        how = draw(st.sampled_from(("text", "drop", "shape", "kind", "value", "other")))
         array = arrays[name]
         if how == "text" or (name == text and how == "value"):
-            tree = json.loads(bytes(arrays.get(text, np.frombuffer(b"{}", np.uint8))))
             made = json_bytes(draw, draw(tree_damaged(tree)))
             arrays[text] = np.frombuffer(made, np.uint8)
         elif how == "drop":
@@ -188,14 +187,15 @@ def zip_damaged(draw: st.DrawFn, whole: bytes, text: str) -> bytes:
             arrays[name] = draw(st.sampled_from((array[:-1], array[None], array.reshape(-1)[:0])))
         elif how == "kind":
             kind = draw(st.sampled_from(("f4", "f8", "i8", "u1", "<U3", "?", "c16")))
-            arrays[name] = (
-                array.astype(kind, casting="unsafe") if kind != "<U3" else array.astype("U")
-            )
+            with np.errstate(all="ignore"):
+                arrays[name] = array.astype(kind)
         elif how == "value" and array.size:
             flat = array.copy().reshape(-1)
             value = draw(st.sampled_from((0, -1, 1e308, math.nan, math.inf, 2**31 - 1, 77)))
             if flat.dtype.kind == "f" or (math.isfinite(value) and abs(value) < 2**31):
-                flat[draw(st.integers(0, flat.size - 1))] = np.array(value).astype(flat.dtype)
+                at = draw(st.integers(0, flat.size - 1))
+                with np.errstate(all="ignore"):
+                    flat[at] = np.array(value).astype(flat.dtype)
             arrays[name] = flat.reshape(array.shape)
         elif how == "other":
             arrays[draw(st.sampled_from(("x", "../x", "text", "header")))] = array

@@ -87,6 +87,7 @@ def probe(folder: Path) -> int:
     return peak_memory() - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(peak_memory() is None, reason="no /proc")
 def test_claims_take_no_memory(tmp_path):
     contents = [(f"0-{name}", reader.whole()) for name, reader in READERS.items()]
