@@ -141,7 +141,7 @@ def _read(path: Path, field_of: FieldOf) -> dict[str, Array]:
         raise InputError(str(path), "a readable file", "no such file")
     try:
         table, fields = (_read_csv if path.suffix == ".csv" else _read_parquet)(path, field_of)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(str(path), f"a {path.suffix[1:]} table", str(error)) from error
     if table.num_rows == 0:
         raise InputError(str(path), "at least one row", "none")
