@@ -14,7 +14,7 @@ EXPECTED := prices,conic,sca,minlp,scip,greedy,fedavg,fedasync,random
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-source test-wheel nightly lint bench clean
+.PHONY: install demo test test-source test-wheel fuzz nightly lint bench clean
 
 install: .venv/.installed
 
@@ -45,8 +45,10 @@ test-wheel: install
 	    > "$$($(WHEEL_PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	$(ONE_THREAD) PYTHONSAFEPATH=1 $(WHEEL_PYTHON) -m pytest -n $(WORKERS) -m 'not slow' $(WHEEL_TESTS)
 
-# 10,000 damaged files a reader and 50 kills: about an hour on two cores.
-nightly: install
+nightly: fuzz
+
+# 10,000 damaged files a reader and 50 kills: about half an hour on two cores.
+fuzz: install
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz
 
 lint: install

@@ -47,6 +47,9 @@ FAILED = 1
               metavar="N", help="Test the model every N rounds.")  # fmt: skip
 @click.option("--real-time", type=float, callback=finite, metavar="SCALE",
               help="Run in real time, SCALE real seconds a virtual one.")  # fmt: skip
+@click.option("--checkpoint", metavar="FILE",
+              help="Keep the run's state in this .npz file, every ten rounds.")  # fmt: skip
+@click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same run.")
 @seed_option
 @out_option("History file to write, .json.")
 @json_option
@@ -54,7 +57,8 @@ FAILED = 1
 def federate(
     system: str, data: str, model: str, clients: int, rounds: int | None, sessions: int | None,
     settings: tuple[str, ...], dirichlet: float, delay: float, evaluate_every: int,
-    real_time: float | None, seed: int | None, out: str, as_json: bool, quiet: bool,
+    real_time: float | None, checkpoint: str | None, resume: str | None, seed: int | None,
+    out: str, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run a learning system without a plan.
 
@@ -82,6 +86,7 @@ def federate(
         history = run(
             make_system(system, changes), data, model, clients=clients, rounds=rounds,
             sessions=sessions, seed=seed or 0, options=options, progress=progress,
+            checkpoint=checkpoint, resume=resume,
             clock=None if real_time is None else RealTime(scale=real_time),
         )  # fmt: skip
     history.save(path)

@@ -15,6 +15,8 @@ __all__ = ["read_table", "write_table"]
 
 #: Most sessions of a file; a Parquet file of a few bytes can declare any count.
 MAX_ROWS = 1 << 27
+#: Sessions differ, so that each takes a byte and more; millions alike are no plan.
+_PER_BYTE = 1 << 5
 #: Rows of a row group, and of a step when reading.
 _ROWS = 1 << 18
 #: Key of the header in the metadata of the file.
@@ -61,8 +63,10 @@ def read_table(source: Path) -> tuple[Sessions, str]:
                 if names.count(name) != 1 or name not in COLUMNS:
                     expected = "the columns " + ", ".join(COLUMNS)
                     raise InputError(f"{source}: {name}", expected, names)
-            if rows > MAX_ROWS:
-                raise InputError(str(source), f"at most {MAX_ROWS} sessions", rows)
+            most = min(MAX_ROWS, source.stat().st_size * _PER_BYTE)
+            if rows > most:
+                hint = "in a file of its size"
+                raise InputError(str(source), f"at most {most} sessions", rows, hint)
             columns = {name: np.empty(rows, _dtype(name, schema.field(name))) for name in COLUMNS}
             first = 0
             for batch in file.iter_batches(batch_size=_ROWS):

@@ -15,7 +15,10 @@ Floats = NDArray[np.float64]
 def uplink_rate(scenario: Scenario) -> Floats:
     """Rate W log2(1 + p h / (N0 W)) of every slot and device; (slots, devices), bit/s."""
     d = scenario.devices
-    snr = d.tx_power_w * scenario.network.gain / (scenario.network.noise_w_per_hz * d.bandwidth_hz)
+    noise = scenario.network.noise_w_per_hz * d.bandwidth_hz
+    # Without noise to speak of the rate is infinite.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        snr = d.tx_power_w * scenario.network.gain / noise
     # log1p keeps weak channels exact where 1 + snr would round to 1.
     return np.asarray(d.bandwidth_hz * np.log1p(snr) / np.log(2.0))
 

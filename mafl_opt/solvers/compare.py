@@ -155,7 +155,7 @@ def _run(folder: Path, output: Any, end: float | None) -> tuple[int | None, floa
     memory: int | None = None
     # In a session of its own, so that solvers it starts end with it.
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "mafl_opt.solvers.trial", str(folder)],
+        [sys.executable, "-P", "-m", "mafl_opt.solvers.trial", str(folder), str(os.getpid())],
         stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
     )  # fmt: skip

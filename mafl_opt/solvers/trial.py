@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -78,13 +79,21 @@ def peak_memory(process: int | str = "self") -> int | None:
     return None
 
 
-def end_with_parent() -> None:
-    """End this process, and all it started, as soon as the one that started it is gone."""
-    parent = os.getppid()
+def end_with_parent(parent: int, folder: Path) -> None:
+    """End this process, and all it started, as soon as the one that started it is gone.
+
+    Parameters
+    ----------
+    parent : int
+        Its number, from itself: it may be gone already.
+    folder : Path
+        Of the job; removed, since nobody else will.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_S)
+        shutil.rmtree(folder, ignore_errors=True)
         # `compare` puts every trial into a process group of its own.
         os.killpg(0, signal.SIGKILL)
 
@@ -92,9 +101,10 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent()
+    place = Path(sys.argv[1])
+    end_with_parent(int(sys.argv[2]), place)
     try:
-        run_trial(Path(sys.argv[1]))
+        run_trial(place)
     except MaflError as error:
         print(error, file=sys.stderr)
         sys.exit(REFUSED)

@@ -76,6 +76,27 @@ def test_federate_refuses_what_has_no_meaning(arguments, words, tmp_path):
     assert not (tmp_path / "h.json").exists()
 
 
+def test_federated_run_goes_on_from_a_checkpoint(tmp_path):
+    common = (
+        "federate",
+        "fedavg",
+        "--clients",
+        4,
+        "--rounds",
+        12,
+        "--model",
+        "logistic",
+        "--quiet",
+    )
+    kept = tmp_path / "kept.npz"
+    one = run(*common, "--checkpoint", kept, "--out", tmp_path / "one.json")
+    two = run(*common, "--resume", kept, "--out", tmp_path / "two.json")
+    assert one.exit_code == two.exit_code == 0, one.output + two.output
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    other = run(*common, "--seed", 1, "--resume", kept, "--out", tmp_path / "three.json")
+    assert_refused(other, "a checkpoint of this run")
+
+
 def test_stress_says_how_often_a_plan_breaks(files):
     scenario, plan = files / "scenario.json", files / "plan.json"
     result = run("stress", scenario, plan, "--outage", 1, "--draws", 3)

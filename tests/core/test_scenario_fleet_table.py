@@ -296,3 +296,21 @@ def test_table_needs_a_folder_and_task_names(tmp_path: Path) -> None:
         scenario_from_toml(text, "x.toml")
     with pytest.raises(InputError, match=r"^tasks\.name: expected a list of names, found None"):
         scenario_from_toml(text, "x.toml", tmp_path)
+
+
+def test_column_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "fleet.parquet", {"tx_power_w": [0.1, 0.2]})
+    path.write_bytes(path.read_bytes().replace(b"tx_power_w", b"tx_power_\x80"))
+    with pytest.raises(InputError, match=r"fleet\.parquet: expected a parquet table"):
+        read_fleet(path, TASKS)
+
+
+def test_long_texts_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 1000), ["x" * 100_000])
+    table = pa.table({"tx_power_w": words})
+    pq.write_table(table, tmp_path / "fleet.parquet", store_schema=False)
+    monkeypatch.setattr(pq.ParquetFile, "read", None)
+    with pytest.raises(InputError, match=r"tx_power_w: expected a column of float, found '?\w*str"):
+        read_fleet(tmp_path / "fleet.parquet", TASKS)

@@ -26,6 +26,12 @@ def test_uplink_rate_is_shannons():
     assert rate[0, 0] == pytest.approx(1e6 * math.log2(51.0), rel=SAME_FORMULA)
 
 
+def test_uplink_rate_of_absurd_gains_is_infinite_and_says_nothing():
+    s = plain_scenario(**{"network.gain": [[1e308, 0.0]] * 3, "network.noise_w_per_hz": 1e-320})
+    assert np.isinf(uplink_rate(s)[0, 0]) and uplink_rate(s)[0, 1] == 0.0
+    assert uplink_times(s)[0, 0].max() == 0.0 and np.isinf(uplink_times(s)[0, 1]).all()
+
+
 def test_uplink_rate_of_a_weak_channel_keeps_its_digits():
     s = plain_scenario(**{"network.gain": [[1e-32, 1e-12]] * 3})
     snr = 0.1 * 1e-32 / (4e-21 * 1e6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -250,6 +251,20 @@ def test_run_ends_when_every_client_fails(name):
     assert len(history.lost) == 18
     assert "no client was left" in history.notes[0]
     assert history.loss == history.records[0].loss
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_client_that_hangs_in_virtual_time_loses_its_sessions_only(name):
+    release = threading.Event()
+    try:
+        history = small_run(
+            small_system(name), rounds=8, training=failing({1: "hang"}, release), patience_s=0.1
+        )
+    finally:
+        release.set()
+    assert history.rounds == 8 and history.lost
+    assert {(session.client, session.reason) for session in history.lost} == {(1, "late")}
+    assert 1 not in {client for record in history.records for client in record.clients}
 
 
 def test_silent_clients_are_given_up_after_the_timeout():

@@ -24,6 +24,8 @@ __all__ = ["opening_plan", "unpriced_certificate", "untrainable_task"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Devices that are planned in less than a second.
+_MOST = 4000
 _BLOCK = 1 << 16
 
 
@@ -37,7 +39,7 @@ def opening_plan(
     ----------
     fleet : Fleet
     chosen : (devices,)
-        Who may act.
+        Who may act; of many, the first few thousand.
     tasks : Tasks
     totals : (tasks,), (tasks,)
         Progress and errors at whose ratios the first sweep is made.
@@ -50,6 +52,7 @@ def opening_plan(
     sessions : Sessions or None
         None when a weighted task is left untrained.
     """
+    chosen = chosen[:_MOST]
     part = fleet.take(chosen)
     plan = Assignment(part, tasks, np.zeros(part.size), accuracy)
     table = ratio_prices(tasks, *totals)
