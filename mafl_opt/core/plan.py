@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as _replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.status import PointStatus, Termination
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from mafl_opt.core.scenario import Scenario
 
 __all__ = ["COLUMNS", "Plan", "Sessions"]
 
@@ -87,6 +93,14 @@ class Sessions:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Sessions({len(self)} sessions of {np.unique(self.device).size} devices)"
+
+    def _repr_html_(self) -> str:
+        from mafl_opt.core.plan_views import sessions_html
+
+        return sessions_html(self)
 
     @property
     def staleness(self) -> NDArray[np.int64]:
@@ -192,6 +206,45 @@ class Plan:
     def replace(self, **changes: Any) -> Plan:
         """Return a copy with attributes replaced."""
         return _replace(self, **changes)
+
+    def __repr__(self) -> str:
+        from mafl_opt.core.plan_views import plan_line
+
+        return f"Plan({plan_line(self)})"
+
+    def _repr_html_(self) -> str:
+        from mafl_opt.core.plan_views import plan_html
+
+        return plan_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a session, with units and header in ``attrs``."""
+        from mafl_opt.core.plan_views import plan_frame
+
+        return plan_frame(self)
+
+    def to_xarray(self, scenario: Scenario | None = None) -> xr.Dataset:
+        """Return R, U and z with frequencies, mini-batches, iterations and staleness.
+
+        Parameters
+        ----------
+        scenario : Scenario, optional
+            Gives the sizes and the names of the tasks; without it, sizes are the least that hold
+            the sessions, and tasks are numbered.
+
+        Returns
+        -------
+        xarray.Dataset
+            See `mafl_opt.core.tensors.session_tensors`.
+
+        Raises
+        ------
+        InputError
+            If a session is none of the scenario's, or the tensors would be too large.
+        """
+        from mafl_opt.core.plan_views import plan_tensors
+
+        return plan_tensors(self, scenario)
 
     def header(self) -> dict[str, Any]:
         """Return the header as plain values, without the sessions."""

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from scipy.stats import rankdata
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.frames import data_frame
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.table import format_number, format_table
 from mafl_opt.report.varied_plans import vary_plans
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mafl_opt.validation.record import ReplayOptions
     from mafl_opt.validation.sources import DataSource
 
@@ -92,6 +95,21 @@ class BoundReport:
     tasks: tuple[str, ...]
     seed: int
     scenario_sha256: str
+
+    def __repr__(self) -> str:
+        plans = len({outcome.plan for outcome in self.outcomes})
+        return (
+            f"BoundReport({plans} plans, {len(self.tasks)} tasks, {len(self.broken)} broken bounds)"
+        )
+
+    def __str__(self) -> str:
+        return describe_bound_report(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a plan and task."""
+        names = [entry.name for entry in fields(PlanOutcome)]
+        columns = {name: [getattr(row, name) for row in self.outcomes] for name in names}
+        return data_frame(columns, scenario_sha256=self.scenario_sha256, seed=self.seed)
 
     @property
     def broken(self) -> tuple[PlanOutcome, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,39 +89,14 @@ def comparison_digest(comparison: Comparison) -> dict[str, Any]:
         "time_limit": comparison.time_limit,
         "best_objective": comparison.best_objective,
         "best_bound": comparison.best_bound,
-        "backends": [_row(comparison, trial) for trial in comparison.trials],
-    }
-
-
-def _row(comparison: Comparison, trial: Trial) -> dict[str, Any]:
-    plan, report = trial.plan, trial.report
-    return {
-        "backend": trial.backend,
-        "ending": str(trial.ending),
-        "message": trial.message,
-        "termination": None if plan is None else str(plan.termination),
-        "point": None if plan is None else str(plan.point),
-        "objective": trial.objective,
-        "bound": trial.claimed_bound,
-        "certified_bound": trial.certified_bound,
-        "own_gap": plan.gap if plan is not None and trial.objective is not None else None,
-        "best_bound": comparison.best_bound,
-        "gap_to_best_bound": comparison.gap(trial.objective),
-        "solve_seconds": None if plan is None else plan.seconds,
-        "process_seconds": trial.seconds,
-        "cpu_seconds": trial.cpu_seconds,
-        "peak_memory_bytes": trial.peak_memory_bytes,
-        "iterations": None if plan is None else len(plan.trace),
-        "check_ok": None if report is None else report.ok,
-        "energy_j": None if report is None else _finite(math.fsum(report.device_energy_j)),
+        "backends": comparison.rows(),
     }
 
 
 def describe_comparison(comparison: Comparison) -> str:
     """Return a table of backends, then what its marks mean and what went wrong."""
     rows = []
-    for trial in comparison.trials:
-        row = _row(comparison, trial)
+    for trial, row in zip(comparison.trials, comparison.rows(), strict=True):
         memory = trial.peak_memory_bytes
         mark = "" if row["bound"] is None or _derived(trial) else "*"
         rows.append([
@@ -179,7 +153,3 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

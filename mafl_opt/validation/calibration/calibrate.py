@@ -15,6 +15,7 @@ from torch import nn
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
+from mafl_opt.core.notebook import html_table
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.calibration.estimates import (
     CalibrationOptions,
@@ -64,6 +65,23 @@ class Calibration:
     options: CalibrationOptions
     notes: tuple[str, ...]
     scenario_sha256: str
+
+    def __repr__(self) -> str:
+        figures = ", ".join(
+            f"{t.name}: L {float(t.smoothness.value):.4g}, V {float(t.gradient_bound.value):.4g}"
+            for t in self.tasks
+        )
+        return f"Calibration({figures}; seed {self.seed}, {len(self.notes)} notes)"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for task in self.tasks:
+            for name in ("smoothness", "gradient_bound", "initial_gap"):
+                found = getattr(task, name)
+                ends = (float(np.max(part)) for part in (found.value, found.low, found.high))
+                rows.append((task.name, name, *ends))
+        heads = ("task", "figure", "measured", "from", "to")
+        return html_table(repr(self), heads, rows, [f"note: {text}" for text in self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures with their intervals as plain values, without the scenario."""
