@@ -1,4 +1,4 @@
-"""What callers of the public functions may give; refused with path, expectation and a hint."""
+"""Refusals that any function may need: counts, numbers, names, classes, with the nearest word."""
 
 from __future__ import annotations
 
@@ -9,59 +9,16 @@ from difflib import get_close_matches
 from typing import Any
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.plan import Plan
-from mafl_opt.core.scenario import Scenario
 
 __all__ = [
     "did_you_mean",
+    "require_callable",
     "require_count",
     "require_instance",
     "require_known",
     "require_number",
     "require_path",
-    "require_plan",
-    "require_scenario",
 ]
-
-
-def require_scenario(value: object, path: str = "scenario") -> None:
-    """Refuse what is no `Scenario`, and say how to get one.
-
-    Raises
-    ------
-    InputError
-    """
-    if isinstance(value, Scenario):
-        return
-    hint = "mo.Scenario.default(), mo.Scenario.load(file) or mo.Scenario.draw(...)"
-    if isinstance(value, (str, os.PathLike)):
-        hint = f"read it first: mo.Scenario.load({os.fspath(value)!r})"
-    elif isinstance(value, dict):
-        hint = "mo.Scenario.from_dict(...) makes one"
-    elif isinstance(value, Plan):
-        hint = "the scenario comes first, then the plan"
-    elif isinstance(getattr(value, "scenario", None), Scenario):
-        hint = f"it has one: give its attribute {path}"
-    raise InputError(path, "a Scenario", value, hint)
-
-
-def require_plan(value: object, path: str = "plan") -> None:
-    """Refuse what is no `Plan`, and say how to get one.
-
-    Raises
-    ------
-    InputError
-    """
-    if isinstance(value, Plan):
-        return
-    hint = "mo.solve(scenario) or mo.Plan.load(file)"
-    if isinstance(value, (str, os.PathLike)):
-        hint = f"read it first: mo.Plan.load({os.fspath(value)!r})"
-    elif isinstance(value, dict):
-        hint = "mo.Plan.from_dict(...) makes one"
-    elif isinstance(value, Scenario):
-        hint = "the scenario comes first, then the plan"
-    raise InputError(path, "a Plan", value, hint)
 
 
 def require_instance(
@@ -126,9 +83,23 @@ def require_known(path: str, value: object, known: Collection[str], hint: str = 
         )
 
 
+def require_callable(path: str, value: object) -> None:
+    """Refuse what is neither callable nor ``None``.
+
+    Raises
+    ------
+    InputError
+    """
+    if value is not None and not callable(value):
+        raise InputError(path, "a callable or None", value)
+
+
 def did_you_mean(value: object, known: Iterable[str]) -> str:
     """Return a hint with the known word nearest to a value, or nothing."""
-    near = get_close_matches(value.lower(), list(known), n=1) if isinstance(value, str) else []
+    if not isinstance(value, str):
+        return ""
+    words = list(known)
+    near = get_close_matches(value, words, n=1) or get_close_matches(value.lower(), words, n=1)
     return f"did you mean {near[0]}?" if near else ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mafl_opt.core.frames import data_frame
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.notebook import html_table, short_number
 from mafl_opt.core.plan import COLUMNS, Plan, Sessions
 from mafl_opt.core.tensors import check_size, session_tensors
@@ -69,6 +70,8 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
 def plan_tensors(plan: Plan, scenario: Scenario | None) -> xr.Dataset:
     """Return the sessions as tensors; see `Plan.to_xarray`."""
     sessions = plan.sessions
+    if scenario is not None:
+        require_scenario(scenario)
     if scenario is None:
         slots, devices, tasks = (
             int(column.max(initial=low)) + 1 - low

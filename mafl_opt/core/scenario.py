@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import did_you_mean, require_path
 from mafl_opt.core.digest import array_digest, text_digest
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import (
@@ -240,6 +241,7 @@ class Scenario:
         """Read a scenario file: ``.json`` (resolved numbers) or ``.toml`` (numbers and draws)."""
         from mafl_opt.core.scenario_files import load_scenario
 
+        require_path("scenario", path)
         return load_scenario(Path(path))
 
     @classmethod
@@ -322,7 +324,8 @@ class Scenario:
         data = self._groups()
         for path, value in changes.items():
             if path not in FIELDS:
-                raise InputError(path, "the dotted path of a scenario field", path)
+                near = did_you_mean(path, FIELDS)
+                raise InputError(path, "the dotted path of a scenario field", path, near)
             group, _, name = path.rpartition(".")
             (data[group] if group else data)[name] = value
         return Scenario.from_dict(data)
@@ -381,13 +384,20 @@ def _check_keys(data: Any) -> None:
         if key in top:
             continue
         if key not in _CLASSES:
-            raise InputError(str(key), _one_of([*_CLASSES, *top]), key, "unknown key")
+            names = [*_CLASSES, *sorted(top)]
+            raise InputError(str(key), _one_of(names), key, _unknown(key, names))
         if not isinstance(value, dict):
             raise InputError(key, "a table", value)
         known = [f.name for f in fields(_CLASSES[key])]
         for name in value:
             if name not in known:
-                raise InputError(f"{key}.{name}", _one_of(known), name, "unknown key")
+                hint = _unknown(name, known)
+                raise InputError(f"{key}.{name}", _one_of(known), name, hint)
+
+
+def _unknown(key: object, known: list[str]) -> str:
+    near = did_you_mean(key, known)
+    return f"unknown key; {near}" if near else "unknown key"
 
 
 def _one_of(names: list[str]) -> str:

@@ -66,15 +66,15 @@ class Tally:
     def __init__(self, facts: Facts) -> None:
         scenario = facts.scenario
         tasks, slots = scenario.num_tasks, scenario.num_slots
-        self.facts = facts
-        self.ledger = Ledger()
+        self.facts: Facts = facts
+        self.ledger: Ledger = Ledger()
         self.left_out: Array = np.zeros(0, dtype=np.int64)
-        self.energy = np.zeros(scenario.num_devices)
-        self.progress = np.zeros(tasks)
-        self.sessions = np.zeros(tasks, dtype=np.int64)
-        self.parts = {name: np.zeros(tasks) for name in _PARTS}
-        self.steps = np.zeros((slots, tasks))
-        self.uploads = np.zeros(slots, dtype=np.int64)
+        self.energy: Array = np.zeros(scenario.num_devices)
+        self.progress: Array = np.zeros(tasks)
+        self.sessions: Array = np.zeros(tasks, dtype=np.int64)
+        self.parts: dict[str, Array] = {name: np.zeros(tasks) for name in _PARTS}
+        self.steps: Array = np.zeros((slots, tasks))
+        self.uploads: Array = np.zeros(slots, dtype=np.int64)
         self._busy = np.zeros(scenario.num_devices * slots, dtype=np.int32)
 
     def add(self, sessions: Sessions) -> None:

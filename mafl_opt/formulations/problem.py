@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.arguments import require_scenario
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.notebook import html_table
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario

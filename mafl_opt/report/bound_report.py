@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
+from mafl_opt.core.arguments import (
+    require_callable,
+    require_count,
+    require_instance,
+    require_path,
+)
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, write_text
 from mafl_opt.core.frames import data_frame
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.table import format_number, format_table
@@ -191,11 +198,23 @@ def bound_report(
     """
     from mafl_opt.report.bound_picture import draw_bound_report
     from mafl_opt.validation.bound_trace import trace_bound
+    from mafl_opt.validation.record import ReplayOptions
 
+    require_scenario(scenario)
+    require_count("seed", seed)
+    if options is not None:
+        require_instance("options", options, ReplayOptions)
+    require_callable("progress", progress)
+    if out is not None:
+        require_path("out", out)
+    given: object = plans
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        for k, plan in enumerate(given):
+            require_plan(plan, f"plans[{k}]")
+    elif isinstance(given, bool) or not isinstance(given, int) or given < 3:
+        raise InputError("plans", "an integer >= 3, or a list of plans", given)
     folder = None if out is None else make_folder(out)
     if isinstance(plans, int):
-        if plans < 3:
-            raise InputError("plans", "an integer >= 3", plans)
         plans = vary_plans(scenario, plans, seed)
         if not plans:
             hint = "the step caps may be too small for one iteration of any device"

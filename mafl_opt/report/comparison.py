@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mafl_opt.core.arguments import require_path
 from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.gap_curves import draw_gap_curves, gap_curves
 from mafl_opt.report.table import format_number, format_percent, format_table
@@ -56,6 +58,9 @@ def compare(
     InputError
         For an unknown backend or option, or a folder that cannot be written.
     """
+    require_scenario(scenario)
+    if out is not None:
+        require_path("out", out)
     folder = None if out is None else make_folder(out)
     result = compare_backends(
         scenario, backends, time_limit=time_limit, progress=progress, **options

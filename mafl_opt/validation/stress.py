@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mafl_opt.core.errors import InputError
+from mafl_opt.core.arguments import require_callable, require_count, require_instance
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.engine.jobs import Failure, Job
@@ -97,9 +98,12 @@ def stress(
     InputError
         If a session cannot be executed, or a number has no meaning.
     """
+    require_scenario(scenario)
+    require_plan(plan)
+    require_instance("uncertainty", uncertainty, Uncertainty)
+    require_callable("progress", progress)
     require_seed(seed)
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise InputError("draws", "an integer >= 1", draws)
+    require_count("draws", draws, 1)
     sessions = plan.sessions.sorted()
     require_executable(scenario, sessions)
     strains: list[Strain] = []

@@ -181,6 +181,30 @@ def test_mixture_has_the_mean_of_its_prices(small):
     assert "a mixture of 2 tables" in words
 
 
+def test_cap_with_prices_of_sessions_has_no_price_of_its_own(small):
+    scenario, plan = small
+    (table,) = tables(3.0)
+    row = {name: [int(getattr(plan.sessions, name)[0])]
+           for name in ("device", "task", "receive", "upload", "iterations")}  # fmt: skip
+    table = {**table, "step_cap": [[0.5]] * SLOTS, "sessions": {**row, "price": [2.0]}}
+    proof = {"kind": "tree", "bound": 1.0, "prices": [table], "tree": {"prices": 0}}
+    found = mo.explain(scenario, plan.replace(certificate=proof))
+    assert "1 step caps have prices on single sessions" in found.prices
+    _, caps, _ = found.limits
+    assert caps.priced == SLOTS - 1
+    own = f"aggregation {row['upload'][0]}, task digits"
+    assert own not in [limit.where for limit in caps.listed if limit.price is not None]
+
+
+def test_plan_without_sessions_is_explained_at_prices(small):
+    scenario, plan = small
+    proof = {"kind": "tree", "bound": 1.0, "prices": tables(3.0), "tree": {"prices": 0}}
+    nothing = plan.replace(sessions=mo.Sessions.empty(), certificate=proof)
+    found = mo.explain(scenario, nothing)
+    assert found.idle.reasons == {"room left": 2}
+    assert all(device.priced.uplink == 3.0 for device in found.idle.listed)
+
+
 def test_box_nearest_to_the_plan_is_taken_when_none_holds_it(small):
     scenario, plan = small
     total = mo.check(scenario, plan).tasks[0].progress

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import require_callable, require_count
 from mafl_opt.core.check import CheckReport, check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import COLUMNS, Plan, Sessions
@@ -59,10 +60,10 @@ def explain(
     Raises
     ------
     InputError
-        If `top` is no integer from 0 up.
+        If an argument is of another kind, or `top` below 0.
     """
-    if isinstance(top, bool) or not isinstance(top, int) or top < 0:
-        raise InputError("top", "an integer >= 0", top)
+    require_count("top", top)
+    require_callable("progress", progress)
     verdict = check(scenario, plan, certificate=False)
     tally = Tally(Facts.of(scenario))
     tally.add(plan.sessions)
@@ -114,6 +115,9 @@ def _prices(
         words += f", a mixture of {len(prices.tables)} tables"
     if not (prices.error.any() or prices.progress.any()):
         words += "; it has no prices on progress and error, so it says little"
+    of_sessions = int(np.isnan(prices.step_cap).sum())
+    if of_sessions:
+        words += f"; {of_sessions} step caps have prices on single sessions and none of their own"
     if prices.energy is None:
         words += "; budgets are kept inside the devices, those of the tightest are priced here"
     return prices, words

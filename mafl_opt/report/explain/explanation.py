@@ -130,7 +130,7 @@ class Explanation:
             )
             if not family.listed:
                 continue
-            with_prices = family.listed[0].price is not None
+            with_prices = any(limit.price is not None for limit in family.listed)
             rows = []
             for limit in family.listed:
                 cells = [limit.where, format_number(limit.used), format_number(limit.limit)]

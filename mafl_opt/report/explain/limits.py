@@ -71,10 +71,9 @@ def _family(
 ) -> LimitFamily:  # fmt: skip
     share = _share(used, limit)
     close = (share >= tight) & (used > 0)
-    priced = np.zeros(used.size, dtype=bool) if price is None else price > 0
-    worth = np.zeros(used.size)
-    if price is not None:
-        worth = price * (1.0 if kind == "uplink" else limit)
+    known = np.zeros(used.size) if price is None else np.nan_to_num(price)
+    priced = known > 0
+    worth = known * (1.0 if kind == "uplink" else limit)
     wanted = np.flatnonzero(close | priced)
     order = wanted[np.lexsort((-share[wanted], -worth[wanted]))][:top]
     return LimitFamily(
@@ -85,7 +84,7 @@ def _family(
         listed=tuple(
             Limit(
                 kind=kind, where=where(int(k)), used=float(used[k]), limit=float(limit[k]),
-                price=None if price is None else float(price[k]),
+                price=None if price is None or np.isnan(price[k]) else float(price[k]),
             )
             for k in order
         ),

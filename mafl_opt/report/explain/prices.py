@@ -48,7 +48,8 @@ class LeafPrices:
     uplink : (slots,)
         Per upload.
     step_cap : (slots, tasks)
-        Per unit of step; a price that a session has of its own is not in it.
+        Per unit of step; NaN where sessions have prices of their own, which say what the cap as it
+        is costs (model page, eq. 44) and nothing of a larger one.
     energy : (devices,) or None
         Per J; ``None`` where each device keeps its own budget.
     """
@@ -129,11 +130,13 @@ def choose_prices(
     def mixed(name: str) -> Floats:
         return np.asarray(sum(weight * getattr(entry, name) for entry, weight in chosen))
 
+    of_sessions = np.any([entry.is_listed for entry, _ in chosen], axis=0)
     with_energy = all(entry.energy is not None for entry, _ in chosen)
     return LeafPrices(
         kind=str(certificate["kind"]), leaf=number + 1, leaves=len(leaves), holds_plan=holds,
         tables=chosen, error=mixed("error"), progress=mixed("progress"), uplink=mixed("uplink"),
-        step_cap=mixed("steps"), energy=mixed("energy") if with_energy else None,
+        step_cap=np.where(of_sessions, np.nan, mixed("steps")),
+        energy=mixed("energy") if with_energy else None,
     )  # fmt: skip
 
 
@@ -149,9 +152,10 @@ def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) ->
     excess = np.where(np.isfinite(ratio), ratio - np.where(np.isfinite(start), start, 0.0), np.inf)
 
     def misses(value: Floats, low: Floats, high: Floats) -> float:
-        over = np.maximum(low - value, value - high)[used]
         scale = np.maximum(np.abs(value), 1e-300)[used]
+        # The bound of an untrained task is infinite, and so is the end of an open range.
         with np.errstate(invalid="ignore"):
+            over = np.maximum(low - value, value - high)[used]
             part = np.where(over > 0, over / scale, 0.0)
         return float(part.max(initial=0.0))
 

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from mafl_opt.core.arguments import require_callable, require_instance, require_known
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.notebook import html_table
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.calibration.estimates import (
@@ -30,6 +32,7 @@ from mafl_opt.validation.calibration.probe import probe_run
 from mafl_opt.validation.data import DataSet
 from mafl_opt.validation.model_cost import with_model_costs
 from mafl_opt.validation.models import Model, build_model, wrap_module
+from mafl_opt.validation.settings import require_seed
 from mafl_opt.validation.sources import DataSource, load_task_data
 from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask, random_stream
@@ -144,14 +147,18 @@ def calibrate(
     InputError
         If data is missing or damaged, a model does not fit its data, or a loss is not finite.
     """
-    options = options or CalibrationOptions()
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError("seed", "an integer >= 0", seed)
+    require_scenario(scenario)
+    options = CalibrationOptions() if options is None else options
+    require_instance("options", options, CalibrationOptions)
+    require_callable("progress", progress)
+    require_seed(seed)
     given = dict(models or {})
     for path, entries in {"models": given, "options.warm_steps": options.warm_steps}.items():
         for name in entries:
-            if name not in scenario.tasks.name:
-                raise InputError(path, "one of " + ", ".join(scenario.tasks.name), name)
+            require_known(path, name, scenario.tasks.name)
+    for name, model in given.items():
+        if not (isinstance(model, nn.Module) or callable(getattr(model, "loss", None))):
+            raise InputError(f"models[{name}]", "an Objective or a Module of torch", model)
     task_data = load_task_data(scenario, data)
     tasks, objectives = [], []
     with isolated_torch():
