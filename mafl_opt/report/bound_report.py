@@ -23,6 +23,7 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, write_text
 from mafl_opt.core.frames import data_frame
 from mafl_opt.core.inputs import require_plan, require_scenario
+from mafl_opt.core.notebook import html_table
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.table import format_number, format_table
@@ -108,6 +109,15 @@ class BoundReport:
         return (
             f"BoundReport({plans} plans, {len(self.tasks)} tasks, {len(self.broken)} broken bounds)"
         )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for task in self.tasks:
+            ranks = (self.correlation(task, measure) for measure in MEASURES)
+            broken = sum(outcome.is_broken for outcome in self.of_task(task))
+            rows.append((task, len(self.of_task(task)), *ranks, broken))
+        heads = ("task", "plans", "rank: gradient", "rank: loss", "rank: test loss", "broken")
+        return html_table(repr(self), heads, rows)
 
     def __str__(self) -> str:
         return describe_bound_report(self)

@@ -115,7 +115,7 @@ def hostile():
 
 @pytest.fixture(params=["scenario", "problem", "listed problem", "plan", "empty plan", "sessions",
                         "check", "broken check", "explanation", "replay", "history", "comparison",
-                        "calibration"])  # fmt: skip
+                        "calibration", "bound report", "stress"])  # fmt: skip
 def face(request, replayed, history):
     scenario = hostile()
     plan = hand_made_plan(scenario, backend=HOSTILE)
@@ -136,6 +136,8 @@ def face(request, replayed, history):
         "history": lambda: history,
         "comparison": lambda: comparison(scenario),
         "calibration": lambda: calibration(scenario),
+        "bound report": bounds,
+        "stress": lambda: mo.stress(scenario, plan, mo.Uncertainty(speed=0.3), draws=3),
     }[request.param]()
 
 
