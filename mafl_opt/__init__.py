@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mafl_opt.formulations.problem import Problem
     from mafl_opt.report.bound_report import BoundReport, bound_report
     from mafl_opt.report.comparison import compare
+    from mafl_opt.report.explain.analysis import explain
+    from mafl_opt.report.explain.explanation import Explanation
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
@@ -48,6 +50,8 @@ _HOME = {
     "bound_report": "report.bound_report",
     "classify": "solvers.dcp",
     "compare": "report.comparison",
+    "Explanation": "report.explain.explanation",
+    "explain": "report.explain.analysis",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
     "Calibration": "validation.calibration.calibrate",
@@ -64,6 +68,7 @@ __all__ = [
     "BoundReport",
     "Calibration",
     "CheckReport",
+    "Explanation",
     "History",
     "InputError",
     "MaflError",
@@ -82,6 +87,7 @@ __all__ = [
     "check",
     "classify",
     "compare",
+    "explain",
     "federate",
     "replay",
     "solve",
@@ -91,7 +97,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from mafl_opt.core.arguments import did_you_mean
+
+        near = did_you_mean(name, __all__)
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}" + (f"; {near}" if near else "")
+        )
     from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -17,6 +17,7 @@ from mafl_opt import __version__
 from mafl_opt.cli.calibration_commands import bound_report, calibrate
 from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
+from mafl_opt.cli.explain_command import explain
 from mafl_opt.cli.export_command import export
 from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
@@ -79,7 +80,7 @@ def main(context: click.Context) -> None:
 
 
 for _command in (
-    init, show, solve, check, replay, demo, backends, classify, compare, export, federate, stress,
-    calibrate, bound_report,
+    init, show, solve, check, explain, replay, demo, backends, classify, compare, export, federate,
+    stress, calibrate, bound_report,
 ):  # fmt: skip
     main.add_command(_command)

@@ -10,8 +10,11 @@ import math
 
 import numpy as np
 
+from mafl_opt.core.arguments import require_callable
 from mafl_opt.core.certificate import Report
 from mafl_opt.core.claims import check_claims
+from mafl_opt.core.errors import InputError
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import PointStatus
@@ -51,7 +54,17 @@ def check(
     CheckReport
         ``ok`` when no constraint is broken by more than `TOLERANCE` of its limit and no claim of
         the header is false; the parts of each Xi_j add up to it.
+
+    Raises
+    ------
+    InputError
+        If an argument is of another kind.
     """
+    require_scenario(scenario)
+    require_plan(plan)
+    if certificate is not None and not isinstance(certificate, bool):
+        raise InputError("certificate", "True, False or None", certificate)
+    require_callable("report", report)
     facts = Facts.of(scenario)
     tally = Tally(facts)
     tally.add(plan.sessions)

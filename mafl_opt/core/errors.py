@@ -34,9 +34,11 @@ class InputError(MaflError, ValueError):
     """
 
     def __init__(self, path: str, expected: str, found: object, hint: str = "") -> None:
-        self.path, self.expected, self.hint = path, expected, hint
+        self.path: str = path
+        self.expected: str = expected
+        self.hint: str = hint
         shown = _REPR.repr(found)
-        self.found = shown if len(shown) <= 80 else shown[:77] + "..."
+        self.found: str = shown if len(shown) <= 80 else shown[:77] + "..."
         super().__init__(
             f"{path}: expected {expected}, found {self.found}" + (f" ({hint})" if hint else "")
         )

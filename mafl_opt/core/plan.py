@@ -8,14 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as _replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import did_you_mean, require_instance, require_known, require_path
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.status import PointStatus, Termination
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from mafl_opt.core.scenario import Scenario
 
 __all__ = ["COLUMNS", "Plan", "Sessions"]
 
@@ -86,7 +93,16 @@ class Sessions:
             np.array_equal(getattr(self, name), getattr(other, name)) for name in COLUMNS
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    # Python sets it to None beside an __eq__; this tells type checkers.
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Sessions({len(self)} sessions of {np.unique(self.device).size} devices)"
+
+    def _repr_html_(self) -> str:
+        from mafl_opt.core.plan_views import sessions_html
+
+        return sessions_html(self)
 
     @property
     def staleness(self) -> NDArray[np.int64]:
@@ -108,12 +124,14 @@ class Sessions:
             On a missing or unknown key, or an entry that is not a number, with its path.
         """
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        if not isinstance(rows, Iterable):
+            raise InputError(path, "a list of sessions", rows)
         for index, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 raise InputError(f"{path}[{index}]", "a table with " + ", ".join(COLUMNS), row)
             for key in row:
                 if key not in columns:
-                    raise InputError(f"{path}[{index}].{key}", "one of " + ", ".join(COLUMNS), key)
+                    require_known(f"{path}[{index}].{key}", key, COLUMNS)
             for name, column in columns.items():
                 value = row.get(name)
                 if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
@@ -174,6 +192,11 @@ class Plan:
     trace: tuple[Mapping[str, Any], ...] = ()
     certificate: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        require_instance(
+            "sessions", self.sessions, Sessions, "mo.Sessions.from_rows(...) makes one"
+        )
+
     @property
     def gap(self) -> float | None:
         """Distance from the bound, relative to the objective.
@@ -191,7 +214,48 @@ class Plan:
 
     def replace(self, **changes: Any) -> Plan:
         """Return a copy with attributes replaced."""
+        for name in changes:
+            require_known(name, name, self.__slots__)
         return _replace(self, **changes)
+
+    def __repr__(self) -> str:
+        from mafl_opt.core.plan_views import plan_line
+
+        return f"Plan({plan_line(self)})"
+
+    def _repr_html_(self) -> str:
+        from mafl_opt.core.plan_views import plan_html
+
+        return plan_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a session, with units and header in ``attrs``."""
+        from mafl_opt.core.plan_views import plan_frame
+
+        return plan_frame(self)
+
+    def to_xarray(self, scenario: Scenario | None = None) -> xr.Dataset:
+        """Return R, U and z with frequencies, mini-batches, iterations and staleness.
+
+        Parameters
+        ----------
+        scenario : Scenario, optional
+            Gives the sizes and the names of the tasks; without it, sizes are the least that hold
+            the sessions, and tasks are numbered.
+
+        Returns
+        -------
+        xarray.Dataset
+            See `mafl_opt.core.tensors.session_tensors`.
+
+        Raises
+        ------
+        InputError
+            If a session is none of the scenario's, or the tensors would be too large.
+        """
+        from mafl_opt.core.plan_views import plan_tensors
+
+        return plan_tensors(self, scenario)
 
     def header(self) -> dict[str, Any]:
         """Return the header as plain values, without the sessions."""
@@ -210,6 +274,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to ``.json`` or ``.parquet``, whole or not at all."""
+        require_path("plan", path)
         target = Path(path)
         if target.suffix == ".json":
             write_text(target, self.to_json())
@@ -229,6 +294,7 @@ class Plan:
         InputError
             With the path of the field, what was found and what was expected.
         """
+        require_path("plan", path)
         source = Path(path)
         if source.suffix == ".parquet":
             from mafl_opt.core.plan_table import read_table
@@ -255,7 +321,9 @@ def _header_values(data: Any) -> dict[str, Any]:
     for key in data:
         if key not in (*_HEADER, *_EXTRA):
             expected = "one of " + ", ".join((*_HEADER, *_EXTRA, "sessions"))
-            raise InputError(f"plan.{key}", expected, key, "unknown key")
+            near = did_you_mean(key, (*_HEADER, *_EXTRA, "sessions"))
+            hint = f"unknown key; {near}" if near else "unknown key"
+            raise InputError(f"plan.{key}", expected, key, hint)
     out: dict[str, Any] = {"backend": _string(data, "backend", "unknown")}
     for name, kind, missing in (
         ("termination", Termination, Termination.COMPLETED),

@@ -6,11 +6,12 @@ import json
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import did_you_mean, require_path
 from mafl_opt.core.digest import array_digest, text_digest
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.fields import (
@@ -21,6 +22,10 @@ from mafl_opt.core.fields import (
     check_length,
     weights_from,
 )
+from mafl_opt.core.notebook import html_table
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Devices", "Network", "Pairs", "Scenario", "Tasks", "Time"]
 
@@ -167,6 +172,24 @@ class Scenario:
             f"{self.num_slots} slots, sha256 {self.sha256[:12]})"
         )
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                name, float(self.tasks.weight[j]), float(self.tasks.model_bits[j]),
+                int(self.pairs.samples[:, j].sum()), float(self.tasks.initial_gap[j]),
+                float(self.tasks.step_cap[j]), int(self.tasks.staleness_max[j]),
+            )
+            for j, name in enumerate(self.tasks.name)
+        ]  # fmt: skip
+        heads = ("task", "weight", "model, bit", "samples", "initial gap", "step cap", "staleness")
+        budget = float(self.devices.energy_budget_j.sum())
+        notes = [
+            f"{float(self.time.slot_s.sum()):.6g} s in all, {budget:.6g} J of budgets, "
+            f"{int(self.network.uplink_capacity.sum())} uplinks, "
+            f"energy weight {self.energy_weight:.6g} per J"
+        ]
+        return html_table(repr(self), heads, rows, notes)
+
     @property
     def num_devices(self) -> int:
         """Number of devices I."""
@@ -218,6 +241,7 @@ class Scenario:
         """Read a scenario file: ``.json`` (resolved numbers) or ``.toml`` (numbers and draws)."""
         from mafl_opt.core.scenario_files import load_scenario
 
+        require_path("scenario", path)
         return load_scenario(Path(path))
 
     @classmethod
@@ -258,6 +282,33 @@ class Scenario:
         """Return the resolved scenario as JSON text; floats survive the round trip unchanged."""
         return json.dumps(self.to_dict())
 
+    def to_xarray(self) -> xr.Dataset:
+        """Return every field as a labelled array, with unit and meaning in its ``attrs``.
+
+        Returns
+        -------
+        xarray.Dataset
+            Variables named as in the files without their section, over ``slot`` (1..G), ``device``
+            and ``task``; staleness weights as text.
+        """
+        import xarray as xr
+
+        axes = {"G": "slot", "I": "device", "J": "task"}
+        groups, variables = self._groups(), {}
+        for path, spec in FIELDS.items():
+            if path == "tasks.name":
+                continue
+            value = (groups[spec.group] if spec.group else groups)[spec.name]
+            if spec.kind == "staleness":
+                value = [json.dumps(weight.to_dict()) for weight in value]
+            attrs = {"units": spec.unit or "1", "long_name": spec.meaning}
+            variables[spec.name] = (tuple(axes[letter] for letter in spec.dims), value, attrs)
+        labels = {
+            "slot": np.arange(1, self.num_slots + 1), "device": np.arange(self.num_devices),
+            "task": list(self.tasks.name),
+        }  # fmt: skip
+        return xr.Dataset(variables, coords=labels, attrs={"sha256": self.sha256})
+
     def is_named_by(self, digest: str) -> bool:
         """Whether a digest in a plan names this scenario: `sha256`, or that of older plans."""
         return digest == self.sha256 or digest == text_digest(self._groups())
@@ -273,7 +324,8 @@ class Scenario:
         data = self._groups()
         for path, value in changes.items():
             if path not in FIELDS:
-                raise InputError(path, "the dotted path of a scenario field", path)
+                near = did_you_mean(path, FIELDS)
+                raise InputError(path, "the dotted path of a scenario field", path, near)
             group, _, name = path.rpartition(".")
             (data[group] if group else data)[name] = value
         return Scenario.from_dict(data)
@@ -332,13 +384,20 @@ def _check_keys(data: Any) -> None:
         if key in top:
             continue
         if key not in _CLASSES:
-            raise InputError(str(key), _one_of([*_CLASSES, *top]), key, "unknown key")
+            names = [*_CLASSES, *sorted(top)]
+            raise InputError(str(key), _one_of(names), key, _unknown(key, names))
         if not isinstance(value, dict):
             raise InputError(key, "a table", value)
         known = [f.name for f in fields(_CLASSES[key])]
         for name in value:
             if name not in known:
-                raise InputError(f"{key}.{name}", _one_of(known), name, "unknown key")
+                hint = _unknown(name, known)
+                raise InputError(f"{key}.{name}", _one_of(known), name, hint)
+
+
+def _unknown(key: object, known: list[str]) -> str:
+    near = did_you_mean(key, known)
+    return f"unknown key; {near}" if near else "unknown key"
 
 
 def _one_of(names: list[str]) -> str:

@@ -57,20 +57,24 @@ class Tally:
         A_j, and the number of sessions in it.
     parts : dict of (tasks,)
         What the sessions add to N_j.
+    uploads : (slots,)
+        Sessions that end at each aggregation.
+    steps : (slots, tasks)
+        What each aggregation has used of its step caps, sum of c_s C1(l).
     """
 
     def __init__(self, facts: Facts) -> None:
         scenario = facts.scenario
         tasks, slots = scenario.num_tasks, scenario.num_slots
-        self.facts = facts
-        self.ledger = Ledger()
+        self.facts: Facts = facts
+        self.ledger: Ledger = Ledger()
         self.left_out: Array = np.zeros(0, dtype=np.int64)
-        self.energy = np.zeros(scenario.num_devices)
-        self.progress = np.zeros(tasks)
-        self.sessions = np.zeros(tasks, dtype=np.int64)
-        self.parts = {name: np.zeros(tasks) for name in _PARTS}
-        self._steps = np.zeros((slots, tasks))
-        self._uploads = np.zeros(slots, dtype=np.int64)
+        self.energy: Array = np.zeros(scenario.num_devices)
+        self.progress: Array = np.zeros(tasks)
+        self.sessions: Array = np.zeros(tasks, dtype=np.int64)
+        self.parts: dict[str, Array] = {name: np.zeros(tasks) for name in _PARTS}
+        self.steps: Array = np.zeros((slots, tasks))
+        self.uploads: Array = np.zeros(slots, dtype=np.int64)
         self._busy = np.zeros(scenario.num_devices * slots, dtype=np.int32)
 
     def add(self, sessions: Sessions) -> None:
@@ -117,7 +121,7 @@ class Tally:
         rows = rows.take(flows)
         facts, scenario = self.facts, self.facts.scenario
         i, j, r, u = rows.device, rows.task, rows.receive, rows.upload
-        self._uploads += np.bincount(u - 1, minlength=self._uploads.size)
+        self.uploads += np.bincount(u - 1, minlength=self.uploads.size)
         tau = u - 1 - r
         most = scenario.tasks.staleness_max[j]
         self.ledger.report(
@@ -221,7 +225,7 @@ class Tally:
         tau = rows.upload - 1 - rows.receive
         sums = facts.local_sums(j, iterations)
         moved = facts.step(i, j, tau) * sums.steps
-        np.add.at(self._steps, (rows.upload - 1, j), moved)
+        np.add.at(self.steps, (rows.upload - 1, j), moved)
         self.progress += self._by_task(j, 0.5 * moved)
         self.sessions += np.bincount(j, minlength=self.sessions.size)
         error = facts.errors(i, j, tau, sums)
@@ -241,10 +245,10 @@ class Tally:
         self._exclusive(sessions)
         limit: Array = scenario.network.uplink_capacity
         self.ledger.report(
-            "uplink", ~within(self._uploads, limit), lambda g: f"aggregation {g + 1}",
-            self._uploads, limit,
+            "uplink", ~within(self.uploads, limit), lambda g: f"aggregation {g + 1}",
+            self.uploads, limit,
         )  # fmt: skip
-        steps = self._steps.ravel()
+        steps = self.steps.ravel()
         limit = np.tile(scenario.tasks.step_cap, slots)
         self.ledger.report(
             "step_cap", ~within(steps, limit),

@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mafl_opt.core.notebook import html_table
+
 __all__ = ["CLAIM_TOLERANCE", "TOLERANCE", "CheckReport", "TaskCheck", "Violation"]
 
 #: A constraint is broken when it is missed by more than this part of its limit: a best frequency
@@ -125,6 +127,23 @@ class CheckReport:
             {**asdict(self), "gap": self.gap, "is_proved": self.is_proved}
         )
         return plain
+
+    def __repr__(self) -> str:
+        verdict = "passed" if self.ok else f"FAILED, {len(self.violations)} violations"
+        proof = "" if self.certified_bound is None else f", certified {self.certified_bound:.6g}"
+        return (
+            f"CheckReport({verdict}, objective {self.objective:.6g}{proof}, "
+            f"{len(self.warnings)} warnings)"
+        )
+
+    def _repr_html_(self) -> str:
+        heads = ("task", "weight", "sessions", "bound", *self.tasks[0].parts, "V^2")
+        rows = [
+            (t.name, t.weight, t.sessions, t.bound, *t.parts.values(), t.trivial_bound)
+            for t in self.tasks
+        ]
+        notes = [*map(str, self.violations[:_SHOWN]), *(f"warning: {w}" for w in self.warnings)]
+        return html_table(repr(self), heads, rows, notes)
 
     def __str__(self) -> str:
         lines = ["check passed" if self.ok else f"check failed: {len(self.violations)} violations"]

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.inputs import require_scenario
+from mafl_opt.core.notebook import html_table
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
+from mafl_opt.core.tensors import scheduling_tensors
 from mafl_opt.formulations.bound import task_bounds
 from mafl_opt.formulations.candidates import Candidates, enumerate_candidates
 from mafl_opt.formulations.pricing import DeviceProgram
@@ -78,6 +81,27 @@ class Problem:
     """
 
     scenario: Scenario
+
+    def __post_init__(self) -> None:
+        require_scenario(self.scenario)
+
+    def __repr__(self) -> str:
+        return f"Problem({self._sizes()})"
+
+    def _repr_html_(self) -> str:
+        if "columns" not in self.__dict__:
+            return html_table(f"Problem P: {self._sizes()}", (), ())
+        rows = [(block.id, block.kind.value, block.size, block.equation) for block in self.blocks]
+        heads = ("block", "class", "constraints", "equation")
+        return html_table(f"Problem P: {self._sizes()}", heads, rows)
+
+    def _sizes(self) -> str:
+        s = self.scenario
+        sizes = f"{s.num_devices} devices, {s.num_tasks} tasks, {s.num_slots} slots"
+        # Listing them is work that a glance at the problem must not start.
+        if "columns" in self.__dict__:
+            sizes += f", {self.num_sessions} sessions in {len(self.columns)} columns"
+        return sizes
 
     @cached_property
     def columns(self) -> Candidates:
@@ -183,25 +207,9 @@ class Problem:
             ``R`` over instants 0..G-1, ``U`` and ``z`` over slots 1..G, each by device and task,
             int8 (model page, section 2).
         """
-        import xarray as xr
-
         s = self.scenario
-        shape = (s.num_slots, s.num_devices, s.num_tasks)
-        arrays = {name: np.zeros(shape, dtype=np.int8) for name in ("R", "U", "z")}
-        where = (sessions.device, sessions.task)
-        np.add.at(arrays["R"], (sessions.receive, *where), 1)
-        np.add.at(arrays["U"], (sessions.upload - 1, *where), 1)
-        for i, j, r, u in zip(*where, sessions.receive, sessions.upload, strict=True):
-            arrays["z"][r:u, i, j] += 1
-        labels = {"device": np.arange(s.num_devices), "task": list(s.tasks.name)}
-        instants, slots = np.arange(s.num_slots), np.arange(1, s.num_slots + 1)
-        return xr.Dataset(
-            {
-                "R": (("instant", "device", "task"), arrays["R"]),
-                "U": (("slot", "device", "task"), arrays["U"]),
-                "z": (("slot", "device", "task"), arrays["z"]),
-            },
-            coords={"instant": instants, "slot": slots, **labels},
+        return scheduling_tensors(
+            sessions, slots=s.num_slots, devices=s.num_devices, tasks=s.tasks.name
         )
 
     def pair_sessions(self, tensors: xr.Dataset) -> list[tuple[int, int, int, int]]:

@@ -6,22 +6,33 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from mafl_opt.core.arguments import (
+    require_callable,
+    require_count,
+    require_instance,
+    require_path,
+)
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.frames import data_frame
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.locks import sole_use
+from mafl_opt.core.notebook import html_table
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.table import format_number, format_table
 from mafl_opt.report.varied_plans import vary_plans
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mafl_opt.validation.record import ReplayOptions
     from mafl_opt.validation.sources import DataSource
 
@@ -93,6 +104,30 @@ class BoundReport:
     tasks: tuple[str, ...]
     seed: int
     scenario_sha256: str
+
+    def __repr__(self) -> str:
+        plans = len({outcome.plan for outcome in self.outcomes})
+        return (
+            f"BoundReport({plans} plans, {len(self.tasks)} tasks, {len(self.broken)} broken bounds)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for task in self.tasks:
+            ranks = (self.correlation(task, measure) for measure in MEASURES)
+            broken = sum(outcome.is_broken for outcome in self.of_task(task))
+            rows.append((task, len(self.of_task(task)), *ranks, broken))
+        heads = ("task", "plans", "rank: gradient", "rank: loss", "rank: test loss", "broken")
+        return html_table(repr(self), heads, rows)
+
+    def __str__(self) -> str:
+        return describe_bound_report(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a plan and task."""
+        names = [entry.name for entry in fields(PlanOutcome)]
+        columns = {name: [getattr(row, name) for row in self.outcomes] for name in names}
+        return data_frame(columns, scenario_sha256=self.scenario_sha256, seed=self.seed)
 
     @property
     def broken(self) -> tuple[PlanOutcome, ...]:
@@ -174,11 +209,23 @@ def bound_report(
     """
     from mafl_opt.report.bound_picture import draw_bound_report
     from mafl_opt.validation.bound_trace import trace_bound
+    from mafl_opt.validation.record import ReplayOptions
 
+    require_scenario(scenario)
+    require_count("seed", seed)
+    if options is not None:
+        require_instance("options", options, ReplayOptions)
+    require_callable("progress", progress)
+    if out is not None:
+        require_path("out", out)
+    given: object = plans
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        for k, plan in enumerate(given):
+            require_plan(plan, f"plans[{k}]")
+    elif isinstance(given, bool) or not isinstance(given, int) or given < 3:
+        raise InputError("plans", "an integer >= 3, or a list of plans", given)
     folder = None if out is None else make_folder(out)
     if isinstance(plans, int):
-        if plans < 3:
-            raise InputError("plans", "an integer >= 3", plans)
         plans = vary_plans(scenario, plans, seed)
         if not plans:
             hint = "the step caps may be too small for one iteration of any device"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mafl_opt.core.arguments import require_path
 from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.locks import sole_use
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.gap_curves import draw_gap_curves, gap_curves
@@ -63,6 +64,9 @@ def compare(
     InputError
         For an unknown backend or option, or a folder that cannot be written or is in use.
     """
+    require_scenario(scenario)
+    if out is not None:
+        require_path("out", out)
     folder = None if out is None else make_folder(out)
     with sole_use(folder):
         result = compare_backends(
@@ -98,39 +102,14 @@ def comparison_digest(comparison: Comparison) -> dict[str, Any]:
         "time_limit": comparison.time_limit,
         "best_objective": comparison.best_objective,
         "best_bound": comparison.best_bound,
-        "backends": [_row(comparison, trial) for trial in comparison.trials],
-    }
-
-
-def _row(comparison: Comparison, trial: Trial) -> dict[str, Any]:
-    plan, report = trial.plan, trial.report
-    return {
-        "backend": trial.backend,
-        "ending": str(trial.ending),
-        "message": trial.message,
-        "termination": None if plan is None else str(plan.termination),
-        "point": None if plan is None else str(plan.point),
-        "objective": trial.objective,
-        "bound": trial.claimed_bound,
-        "certified_bound": trial.certified_bound,
-        "own_gap": plan.gap if plan is not None and trial.objective is not None else None,
-        "best_bound": comparison.best_bound,
-        "gap_to_best_bound": comparison.gap(trial.objective),
-        "solve_seconds": None if plan is None else plan.seconds,
-        "process_seconds": trial.seconds,
-        "cpu_seconds": trial.cpu_seconds,
-        "peak_memory_bytes": trial.peak_memory_bytes,
-        "iterations": None if plan is None else len(plan.trace),
-        "check_ok": None if report is None else report.ok,
-        "energy_j": None if report is None else _finite(math.fsum(report.device_energy_j)),
+        "backends": comparison.rows(),
     }
 
 
 def describe_comparison(comparison: Comparison) -> str:
     """Return a table of backends, then what its marks mean and what went wrong."""
     rows = []
-    for trial in comparison.trials:
-        row = _row(comparison, trial)
+    for trial, row in zip(comparison.trials, comparison.rows(), strict=True):
         memory = trial.peak_memory_bytes
         mark = "" if row["bound"] is None or _derived(trial) else "*"
         rows.append([
@@ -187,7 +166,3 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -18,9 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mafl_opt.core.arguments import (
+    did_you_mean,
+    require_callable,
+    require_known,
+    require_number,
+)
 from mafl_opt.core.check import check
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import parse_json, read_text, write_text
+from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.solvers.base import Progress
@@ -79,11 +86,19 @@ def compare_backends(
         For an unknown or repeated backend, an option that none of them can use, or kept trials
         that are damaged.
     """
+    require_scenario(scenario)
+    if isinstance(backends, str):
+        raise InputError("backends", "a list of names", backends, f"{[backends]} is one")
+    if backends is not None and not isinstance(backends, Sequence):
+        raise InputError("backends", "a list of names", backends)
+    if time_limit is not None:
+        require_number("time_limit", time_limit)
+    require_number("grace", grace)
+    require_callable("progress", progress)
     known = {info.name: info for info in list_backends()}
     names = [n for n, i in known.items() if i.available] if backends is None else list(backends)
     for k, name in enumerate(names):
-        if name not in known:
-            raise InputError(f"backends[{k}]", "one of " + ", ".join(known), name)
+        require_known(f"backends[{k}]", name, known)
         if name in names[:k]:
             raise InputError(f"backends[{k}]", "each backend once", name)
     if not names:
@@ -91,7 +106,8 @@ def compare_backends(
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if not any(key in known[name].accepts for name in names):
-            raise InputError(key, "an option one of the backends can use", key)
+            near = did_you_mean(key, {option for info in known.values() for option in info.accepts})
+            raise InputError(key, "an option one of the backends can use", key, near)
     if time_limit is not None:
         given["time_limit"] = time_limit
     if resume and keep is None:

@@ -39,6 +39,7 @@ def classify(scenario: Scenario | Problem) -> tuple[BlockVerdict, ...]:
     ClassError
         When the evidence contradicts what `Problem.blocks` declares.
     """
+    # `Problem` refuses what is no scenario.
     problem = scenario if isinstance(scenario, Problem) else Problem(scenario=scenario)
     return problem.classify(compile_natural(problem), compile_lifted(problem))
 

@@ -9,7 +9,15 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
+from mafl_opt.core.arguments import (
+    did_you_mean,
+    require_callable,
+    require_count,
+    require_known,
+    require_number,
+)
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import Termination
@@ -73,8 +81,7 @@ def get_backend(name: str) -> Backend:
     InputError
         When there is none, or it lacks a package.
     """
-    if name not in _found():
-        raise InputError("backend", "one of " + ", ".join(_found()), name)
+    require_known("backend", name, _found())
     module, _, attribute = _found()[name].partition(":")
     backend: Backend = getattr(import_module(module), attribute)()
     return backend
@@ -131,8 +138,14 @@ def solve(
     Raises
     ------
     InputError
-        For an unknown backend, a missing package, or an option the backend cannot use.
+        For an unknown backend, a missing package, an option the backend cannot use, or an argument
+        of another kind.
     """
+    if not isinstance(scenario, Problem):
+        require_scenario(scenario)
+    if start is not None:
+        require_plan(start, "start")
+    require_callable("progress", progress)
     chosen = get_backend(backend)
     missing = chosen.missing()
     if missing:
@@ -161,16 +174,16 @@ def solve(
 
 def _check_options(backend: Backend, given: dict[str, Any], start: Plan | None) -> None:
     known = {f.name for f in fields(Options)}
+    for name in ("time_limit", "gap"):
+        require_number(name, given.get(name, 0.0))
+    require_count("seed", given.get("seed", 0))
     for name in [*given, *(["start"] if start is not None else [])]:
         if name != "start" and name not in known:
-            raise InputError(name, "one of " + ", ".join(sorted(known)), given[name])
+            near = did_you_mean(name, [*known, "start", "progress"])
+            raise InputError(name, "one of " + ", ".join(sorted(known)), given[name], near)
         if name not in backend.accepts:
             usable = ", ".join(sorted(backend.accepts)) or "no options"
             raise InputError(name, f"an option {backend.name} can use ({usable})", name)
-    for name, kinds in (("time_limit", (int, float)), ("gap", (int, float)), ("seed", (int,))):
-        value = given.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:
-            raise InputError(name, f"{'an integer' if name == 'seed' else 'a number'} >= 0", value)
 
 
 @cache

@@ -1,14 +1,26 @@
-"""What became of the backends of a comparison: trials, and the figures they have in common."""
+"""What came of backends that were run side by side."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
+from mafl_opt.core.frames import data_frame
+from mafl_opt.core.notebook import html_table, short_number
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.verdict import CheckReport
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Comparison", "Ending", "Trial"]
+
+_UNITS = {
+    "solve_seconds": "s", "process_seconds": "s", "cpu_seconds": "s",
+    "peak_memory_bytes": "B", "energy_j": "J",
+}  # fmt: skip
 
 
 class Ending(StrEnum):
@@ -116,6 +128,56 @@ class Comparison:
         bounds = (t.certified_bound for t in self.trials)
         return max((bound for bound in bounds if bound is not None), default=None)
 
+    def __repr__(self) -> str:
+        done = sum(trial.ending is Ending.DONE for trial in self.trials)
+        best = [t for t in self.trials if t.objective is not None]
+        words = f"{done} of {len(self.trials)} backends done"
+        if best:
+            first = min(best, key=lambda t: t.objective or 0.0)
+            words += f", best objective {short_number(first.objective)} ({first.backend})"
+        if self.best_bound is not None:
+            words += f", best bound {short_number(self.best_bound)}"
+        return f"Comparison({words})"
+
+    def _repr_html_(self) -> str:
+        shown = ("backend", "ending", "objective", "bound", "certified_bound", "gap_to_best_bound",
+                 "process_seconds", "check_ok")  # fmt: skip
+        rows = [tuple(row[name] for name in shown) for row in self.rows()]
+        return html_table(repr(self), [name.replace("_", " ") for name in shown], rows)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row of plain values a backend; what is missing or not finite is ``None``."""
+        return [self._row(trial) for trial in self.trials]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a backend, as the files of a comparison have it."""
+        rows = self.rows()
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        return data_frame(columns, _UNITS, scenario_sha256=self.scenario_sha256)
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        plan, report = trial.plan, trial.report
+        return {
+            "backend": trial.backend,
+            "ending": str(trial.ending),
+            "message": trial.message,
+            "termination": None if plan is None else str(plan.termination),
+            "point": None if plan is None else str(plan.point),
+            "objective": trial.objective,
+            "bound": trial.claimed_bound,
+            "certified_bound": trial.certified_bound,
+            "own_gap": plan.gap if plan is not None and trial.objective is not None else None,
+            "best_bound": self.best_bound,
+            "gap_to_best_bound": self.gap(trial.objective),
+            "solve_seconds": None if plan is None else plan.seconds,
+            "process_seconds": trial.seconds,
+            "cpu_seconds": trial.cpu_seconds,
+            "peak_memory_bytes": trial.peak_memory_bytes,
+            "iterations": None if plan is None else len(plan.trace),
+            "check_ok": None if report is None else report.ok,
+            "energy_j": None if report is None else _finite(math.fsum(report.device_energy_j)),
+        }
+
     def gap(self, objective: float | None) -> float | None:
         """Distance of an objective from the best bound, relative to the objective.
 
@@ -124,3 +186,7 @@ class Comparison:
         if objective is None or self.best_bound is None or objective == 0:
             return None
         return (objective - self.best_bound) / abs(objective)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.errors import InputError
+from mafl_opt.core.arguments import require_known
 from mafl_opt.validation.data import SPLIT_SEED, DataSet, build_data_set, split_rows
 
 __all__ = ["EMBEDDED", "IN_TURN", "load_embedded"]
@@ -60,8 +60,7 @@ def load_embedded(name: str) -> DataSet:
         "wine": partial(_load_table, "wine"),
         "iris": partial(_load_table, "iris"),
     }
-    if name not in loaders:
-        raise InputError("data", "one of " + ", ".join(EMBEDDED), name)
+    require_known("data", name, EMBEDDED)
     return loaders[name]()
 
 

@@ -13,6 +13,13 @@ import numpy as np
 from torch import nn
 from torch.utils.data import Dataset
 
+from mafl_opt.core.arguments import (
+    require_callable,
+    require_count,
+    require_instance,
+    require_known,
+    require_path,
+)
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.locks import sole_use
 from mafl_opt.validation.checkpoint import load_checkpoint
@@ -26,12 +33,12 @@ from mafl_opt.validation.federation import Federation, FederationState
 from mafl_opt.validation.history import History, RoundRecord
 from mafl_opt.validation.holdings import DriftScheme
 from mafl_opt.validation.image_folders import read_image_folder
-from mafl_opt.validation.models import Model
+from mafl_opt.validation.models import MODELS, Model
 from mafl_opt.validation.partition import PartitionScheme
 from mafl_opt.validation.record import LostSession, plain_values
 from mafl_opt.validation.settings import require_device, require_seed, versions
 from mafl_opt.validation.systems.base import System, Upload
-from mafl_opt.validation.systems.registry import make_system
+from mafl_opt.validation.systems.registry import SYSTEMS, make_system
 from mafl_opt.validation.torch_data import data_set_from_torch
 from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask
@@ -152,8 +159,23 @@ def federate(
     InputError
         If a setting has no meaning, data is missing or damaged, or a checkpoint is of another run.
     """
-    options = options or FederationOptions()
+    options = FederationOptions() if options is None else options
+    require_instance("options", options, FederationOptions)
+    if not isinstance(system, (str, System)):
+        raise InputError("system", "a System or its name", system, ", ".join(SYSTEMS))
     system = make_system(system) if isinstance(system, str) else system
+    if isinstance(model, str):
+        require_known("model", model, MODELS)
+    else:
+        require_instance("model", model, (nn.Module, Model), "or a kind: " + ", ".join(MODELS))
+    if clock is not None:
+        require_instance("clock", clock, RealTime)
+    for path, name in (("checkpoint", checkpoint), ("resume", resume)):
+        if name is not None:
+            require_path(path, name)
+    for path, call in (("progress", progress), ("training", training)):
+        require_callable(path, call)
+    require_count("checkpoint_every", checkpoint_every, 1)
     require_seed(seed)
     require_device(options.device)
     _require_end(system, rounds, sessions)
@@ -215,30 +237,39 @@ def _load(data: DataSet | Dataset[Any] | str | PathLike[str]) -> DataSet:
         return data
     if isinstance(data, Dataset):
         return data_set_from_torch("data", data)
-    folder = Path(data)
+    given: object = data
+    if not isinstance(given, (str, PathLike)):
+        expected = "a DataSet, a Dataset of torch, a folder or the name of an embedded set"
+        raise InputError("data", expected, given)
+    folder = Path(given)
     if folder.is_dir():
         return read_image_folder(folder, folder.resolve().name)
-    return load_embedded(fspath(data))
+    return load_embedded(fspath(given))
 
 
 def _samples(dataset: DataSet, clients: int | Sequence[int]) -> tuple[int, ...]:
     there = len(dataset.train_labels)
-    if isinstance(clients, int):
-        if isinstance(clients, bool) or not 1 <= clients <= there:
-            raise InputError("clients", f"an integer from 1 to {there}", clients)
-        return (there // clients,) * clients
-    sizes = tuple(int(size) for size in clients)
-    if not sizes or min(sizes) < 1:
-        raise InputError("clients", "at least one sample on every client", list(clients))
-    return sizes
+    given: object = clients
+    # Arrays of sizes are lists too.
+    if isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str):
+        sizes = [size.item() if isinstance(size, np.generic) else size for size in given]
+        if not sizes:
+            raise InputError("clients", "at least one client", sizes)
+        for k, size in enumerate(sizes):
+            require_count(f"clients[{k}]", size, 1)
+        return tuple(sizes)
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= there:
+        expected = f"an integer from 1 to {there}, or a number of samples for each client"
+        raise InputError("clients", expected, given)
+    return (there // given,) * given
 
 
 def _require_end(system: System, rounds: int | None, sessions: int | None) -> None:
     if (rounds is None) == (sessions is None):
         raise InputError("rounds", "either rounds or sessions", (rounds, sessions))
     for name, value in {"rounds": rounds, "sessions": sessions}.items():
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-            raise InputError(name, "an integer >= 1", value)
+        if value is not None:
+            require_count(name, value, 1)
     if rounds is None and system.period_s is not None:
         raise InputError("rounds", f"a number of rounds for {system.name}", None)
 

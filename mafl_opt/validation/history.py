@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
-from mafl_opt.validation.record import LostSession, plain_values
+from mafl_opt.core.frames import data_frame
+from mafl_opt.core.notebook import html_table, short_number
+from mafl_opt.validation.record import LostSession, plain_values, units_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["History", "RoundRecord"]
+
+#: Rounds that a notebook shows.
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,32 @@ class History:
     notes: tuple[str, ...]
     versions: Mapping[str, str]
     parameters: NDArray[Any] = field(repr=False)
+
+    def __repr__(self) -> str:
+        lost = f", {len(self.lost)} lost" if self.lost else ""
+        name = self.settings.get("system", "no system named")
+        return (
+            f"History({name}: accuracy {100 * self.accuracy:.2f} %, loss "
+            f"{short_number(self.loss)}; {self.rounds} rounds, {self.sessions} sessions{lost}, "
+            f"{short_number(self.time_s)} s, seed {self.seed})"
+        )
+
+    def _repr_html_(self) -> str:
+        shown = [r for r in self.records if r.accuracy is not None]
+        # First, last, and some in between.
+        places = np.unique(np.linspace(0, len(shown) - 1, min(len(shown), _SHOWN)).astype(int))
+        rows = [
+            (shown[k].round, shown[k].time_s, shown[k].accuracy, shown[k].loss, shown[k].sessions)
+            for k in places
+        ]
+        heads = ("round", "time, s", "test accuracy", "test loss", "uploads")
+        return html_table(repr(self), heads, rows, [f"note: {text}" for text in self.notes])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row a round, with units in ``attrs``; clients and staleness are tuples."""
+        names = [entry.name for entry in fields(RoundRecord)]
+        columns = {name: [getattr(row, name) for row in self.records] for name in names}
+        return data_frame(columns, units_of(names), seed=self.seed)
 
     def rounds_to(self, accuracy: float) -> int | None:
         """First evaluated round with at least this test accuracy; ``None`` if there is none."""

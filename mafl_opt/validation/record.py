@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import require_known
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
+from mafl_opt.core.frames import data_frame
+from mafl_opt.core.notebook import html_table, short_number
 from mafl_opt.validation.holdings import DriftScheme
 from mafl_opt.validation.models import MODELS
 from mafl_opt.validation.partition import PartitionScheme
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "AggregationRecord",
@@ -26,6 +32,7 @@ __all__ = [
     "SessionRecord",
     "Strain",
     "plain_values",
+    "units_of",
 ]
 
 _CHOICES = {
@@ -252,12 +259,49 @@ class Replay:
             out["options"]["dirichlet"] = "infinity"
         return out
 
+    def __repr__(self) -> str:
+        reached = ", ".join(f"{name} {100 * a:.2f} %" for name, a in self.accuracy.items())
+        lost = f", {len(self.lost)} lost" if self.lost else ""
+        return (
+            f"Replay({reached}; {len(self.sessions)} sessions{lost}, "
+            f"{short_number(self.energy_j)} J, seed {self.seed})"
+        )
+
+    def _repr_html_(self) -> str:
+        heads = ("task", "test accuracy", "test loss", "parameters")
+        rows = [
+            (name, accuracy, self.loss[name], self.parameters[name])
+            for name, accuracy in self.accuracy.items()
+        ]
+        return html_table(repr(self), heads, rows, [f"note: {text}" for text in self.notes])
+
+    def to_pandas(self, table: str = "records") -> pd.DataFrame:
+        """Return the records as a table, with units in ``attrs``.
+
+        Parameters
+        ----------
+        table : {"records", "sessions", "lost"}
+            A row a task and aggregation, a session, or a session whose work was not used.
+        """
+        kinds = {"records": AggregationRecord, "sessions": SessionRecord, "lost": LostSession}
+        require_known("table", table, kinds)
+        names = [entry.name for entry in fields(kinds[table])]
+        columns = {name: [getattr(row, name) for row in getattr(self, table)] for name in names}
+        return data_frame(columns, units_of(names), seed=self.seed)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the replay as JSON, whole or not at all."""
         target = Path(path)
         if target.suffix != ".json":
             raise InputError(str(target), "a name ending in .json", target.suffix)
         write_text(target, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def units_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the units that names of columns carry, ``time_s`` in s and ``energy_j`` in J."""
+    units = {"s": "s", "j": "J"}
+    ends = {name: name.rpartition("_")[2] for name in names if "_" in name}
+    return {name: units[end] for name, end in ends.items() if end in units}
 
 
 def plain_values(value: Any) -> Any:

@@ -14,7 +14,14 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mafl_opt.core.arguments import (
+    require_callable,
+    require_instance,
+    require_known,
+    require_path,
+)
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.inputs import require_plan, require_scenario
 from mafl_opt.core.locks import sole_use
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
@@ -121,7 +128,19 @@ def replay(
     MeterError
         If the replay's times or energies are not the plan's.
     """
-    options = options or ReplayOptions()
+    require_scenario(scenario)
+    require_plan(plan)
+    options = ReplayOptions() if options is None else options
+    require_instance("options", options, ReplayOptions)
+    if uncertainty is not None:
+        require_instance("uncertainty", uncertainty, Uncertainty)
+    if clock is not None:
+        require_instance("clock", clock, RealTime)
+    for path, name in (("checkpoint", checkpoint), ("resume", resume)):
+        if name is not None:
+            require_path(path, name)
+    for path, call in (("progress", progress), ("training", training), ("observe", observe)):
+        require_callable(path, call)
     require_seed(seed)
     require_device(options.device)
     _check_server_rates(scenario, options)
@@ -196,8 +215,7 @@ def _prepare(
     names = scenario.tasks.name
     for path, given in {"initial": initial, "options.warm_steps": options.warm_steps}.items():
         for name in given:
-            if name not in names:
-                raise InputError(path, "one of " + ", ".join(names), name)
+            require_known(path, name, names)
     tasks = []
     for j, dataset in enumerate(sets):
         task = TrainedTask.prepare(

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from mafl_opt.core.arguments import require_count
 from mafl_opt.core.errors import InputError
 
 __all__ = ["require_device", "require_seed", "versions"]
@@ -15,8 +16,7 @@ __all__ = ["require_device", "require_seed", "versions"]
 
 def require_seed(seed: int) -> None:
     """Refuse a seed that is no integer from 0 up."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError("seed", "an integer >= 0", seed)
+    require_count("seed", seed)
 
 
 def require_device(device: str) -> None:

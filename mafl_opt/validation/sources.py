@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mafl_opt.core.arguments import require_known
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.data import DataSet
@@ -56,6 +57,11 @@ def load_task_data(scenario: Scenario, data: DataSource = None) -> TaskData:
         If the folder is missing, holds nothing that serves a task, or a file is damaged.
     """
     names = scenario.tasks.name
+    if isinstance(data, Mapping):
+        for name in data:
+            require_known("data", name, names)
+    elif data is not None and not isinstance(data, (str, os.PathLike)):
+        raise InputError("data", "a folder, or a mapping from task name to DataSet", data)
     given = _given(data) if isinstance(data, Mapping) else _read_folders(data, names)
     sets, notes = [], []
     for index, name in enumerate(names):

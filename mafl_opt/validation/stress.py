@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mafl_opt.core.errors import InputError
+from mafl_opt.core.arguments import require_callable, require_count, require_instance
+from mafl_opt.core.inputs import require_plan, require_scenario
+from mafl_opt.core.notebook import html_table, short_number
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.engine.jobs import Failure, Job
@@ -63,6 +65,24 @@ class StressReport:
     crowded: tuple[float, ...]
     energy_j: tuple[float, float, float]
 
+    def __repr__(self) -> str:
+        return (
+            f"StressReport({self.draws} draws of {self.sessions} sessions: "
+            f"{100 * self.late:.3g} % late, {100 * sum(self.lost.values()):.3g} % lost, "
+            f"{short_number(self.energy_j[1])} J on average)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("late sessions", self.late), ("draws with a late session", self.any_late)]
+        rows += [(f"sessions lost: {reason}", share) for reason, share in self.lost.items()]
+        rows += [
+            ("devices over budget in some draw", sum(share > 0 for share in self.over_budget)),
+            ("aggregations crowded in some draw", sum(share > 0 for share in self.crowded)),
+        ]
+        low, mean, high = map(short_number, self.energy_j)
+        notes = [f"energy {mean} J on average, {low} to {high} J in nine draws of ten"]
+        return html_table(repr(self), ("what", "share or number"), rows, notes)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         plain: dict[str, Any] = plain_values(asdict(self))
@@ -97,9 +117,12 @@ def stress(
     InputError
         If a session cannot be executed, or a number has no meaning.
     """
+    require_scenario(scenario)
+    require_plan(plan)
+    require_instance("uncertainty", uncertainty, Uncertainty)
+    require_callable("progress", progress)
     require_seed(seed)
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise InputError("draws", "an integer >= 1", draws)
+    require_count("draws", draws, 1)
     sessions = plan.sessions.sorted()
     require_executable(scenario, sessions)
     strains: list[Strain] = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.arguments import did_you_mean
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
@@ -56,12 +57,14 @@ class Uncertainty:
 
     def __post_init__(self) -> None:
         for name in ("gain_db", "downlink_db", "speed", "headroom"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"uncertainty.{name}", "a finite number >= 0", getattr(self, name))
-        if not 0 <= self.outage <= 1:
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value < math.inf):
+                raise InputError(f"uncertainty.{name}", "a finite number >= 0", value)
+        if not (_is_number(self.outage) and 0 <= self.outage <= 1):
             raise InputError("uncertainty.outage", "a probability", self.outage)
         if self.late not in LATE:
-            raise InputError("uncertainty.late", " or ".join(LATE), self.late)
+            near = did_you_mean(self.late, LATE)
+            raise InputError("uncertainty.late", " or ".join(LATE), self.late, near)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +192,10 @@ class Weather:
     @staticmethod
     def _time(times: Floats, slot: int | None, device: int, task: int) -> float:
         return math.inf if slot is None else float(times[slot - 1, device, task])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def planned_weather(scenario: Scenario) -> Weather:

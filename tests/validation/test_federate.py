@@ -359,7 +359,7 @@ def test_diverging_run_says_so():
         ({"sessions": 5}, "rounds: expected either rounds or sessions"),
         ({"rounds": 0}, "rounds: expected an integer >= 1"),
         ({"clients": 0}, "clients: expected an integer from 1 to 120"),
-        ({"clients": [3, 0]}, "clients: expected at least one sample"),
+        ({"clients": [3, 0]}, r"clients\[1\]: expected an integer >= 1"),
         ({"seed": -1}, "seed: expected an integer >= 0"),
         ({"checkpoint_every": 0}, "checkpoint_every: expected an integer >= 1"),
     ],

@@ -105,7 +105,7 @@ class PriceTable:
         error = self.error[rows.task]
         with np.errstate(over="ignore", invalid="ignore"):
             fixed = error * rows.systematic + self.uplink[rows.upload - 1]
-            fixed += self._charges(scenario, rows)
+            fixed += self.charges(scenario, rows)
             gain = self.progress[rows.task] * rows.progress
         joule = np.full(busy.shape[0], scenario.energy_weight)
         if self.energy is not None:
@@ -118,11 +118,11 @@ class PriceTable:
         number = self.is_listed.ravel().cumsum() - 1
         return Items(
             cap=number[(mine.upload - 1) * scenario.num_tasks + mine.task], device=mine.device,
-            step=mine.step, charge=self._charges(scenario, mine),
+            step=mine.step, charge=self.charges(scenario, mine),
         )  # fmt: skip
 
-    def _charges(self, scenario: Scenario, rows: SessionTable) -> Floats:
-        """p_s of each row: its part of the step cap's price, and its own price."""
+    def charges(self, scenario: Scenario, rows: SessionTable) -> Floats:
+        """p_s of each row, (rows,): its part of the step cap's price, and its own price."""
         charge: Floats = self.steps[rows.upload - 1, rows.task] * rows.step
         if self.listed.size:
             longest = int(scenario.tasks.iterations_max.max())

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mafl_opt.core.arguments import require_callable, require_instance, require_known
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import write_text
+from mafl_opt.core.inputs import require_scenario
+from mafl_opt.core.notebook import html_table
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.validation.calibration.estimates import (
     CalibrationOptions,
@@ -29,6 +32,7 @@ from mafl_opt.validation.calibration.probe import probe_run
 from mafl_opt.validation.data import DataSet
 from mafl_opt.validation.model_cost import with_model_costs
 from mafl_opt.validation.models import Model, build_model, wrap_module
+from mafl_opt.validation.settings import require_seed
 from mafl_opt.validation.sources import DataSource, load_task_data
 from mafl_opt.validation.torch_state import isolated_torch
 from mafl_opt.validation.trained_task import TrainedTask, random_stream
@@ -64,6 +68,23 @@ class Calibration:
     options: CalibrationOptions
     notes: tuple[str, ...]
     scenario_sha256: str
+
+    def __repr__(self) -> str:
+        figures = ", ".join(
+            f"{t.name}: L {float(t.smoothness.value):.4g}, V {float(t.gradient_bound.value):.4g}"
+            for t in self.tasks
+        )
+        return f"Calibration({figures}; seed {self.seed}, {len(self.notes)} notes)"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for task in self.tasks:
+            for name in ("smoothness", "gradient_bound", "initial_gap"):
+                found = getattr(task, name)
+                ends = (float(np.max(part)) for part in (found.value, found.low, found.high))
+                rows.append((task.name, name, *ends))
+        heads = ("task", "figure", "measured", "from", "to")
+        return html_table(repr(self), heads, rows, [f"note: {text}" for text in self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures with their intervals as plain values, without the scenario."""
@@ -126,14 +147,18 @@ def calibrate(
     InputError
         If data is missing or damaged, a model does not fit its data, or a loss is not finite.
     """
-    options = options or CalibrationOptions()
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError("seed", "an integer >= 0", seed)
+    require_scenario(scenario)
+    options = CalibrationOptions() if options is None else options
+    require_instance("options", options, CalibrationOptions)
+    require_callable("progress", progress)
+    require_seed(seed)
     given = dict(models or {})
     for path, entries in {"models": given, "options.warm_steps": options.warm_steps}.items():
         for name in entries:
-            if name not in scenario.tasks.name:
-                raise InputError(path, "one of " + ", ".join(scenario.tasks.name), name)
+            require_known(path, name, scenario.tasks.name)
+    for name, model in given.items():
+        if not (isinstance(model, nn.Module) or callable(getattr(model, "loss", None))):
+            raise InputError(f"models[{name}]", "an Objective or a Module of torch", model)
     task_data = load_task_data(scenario, data)
     tasks, objectives = [], []
     with isolated_torch():

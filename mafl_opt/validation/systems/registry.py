@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from mafl_opt.core.arguments import require_known
 from mafl_opt.core.errors import InputError
 from mafl_opt.validation.systems.afl import Afl
 from mafl_opt.validation.systems.base import System
@@ -30,8 +31,7 @@ def make_system(name: str, settings: Mapping[str, Any] | None = None) -> System:
     InputError
         If there is no such system or setting, or a setting has the wrong type or value.
     """
-    if name not in SYSTEMS:
-        raise InputError("system", "one of " + ", ".join(SYSTEMS), name)
+    require_known("system", name, SYSTEMS)
     kind = SYSTEMS[name]
     known = {field.name: field for field in fields(kind)}
     given = dict(settings or {})

@@ -1,0 +1,181 @@
+"""The prices of a certificate that concern a plan: those of the leaf the plan lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.core.check import CheckReport
+from mafl_opt.core.errors import InputError
+from mafl_opt.core.plan import Sessions
+from mafl_opt.core.proof.budgets import bracket
+from mafl_opt.core.proof.entries import table
+from mafl_opt.core.proof.leaves import DeviceSplit, Leaf, read_boxes, read_tree
+from mafl_opt.core.proof.local_sums import LocalSums
+from mafl_opt.core.proof.price_table import PriceTable
+from mafl_opt.core.proof.session_table import SessionTable
+from mafl_opt.core.scenario import Scenario
+
+__all__ = ["LeafPrices", "choose_prices"]
+
+Floats = NDArray[np.float64]
+
+#: Part of itself by which a total may miss a range: boxes end where others begin.
+_SEAM = 1e-9
+#: What the search for the price of a budget may leave open, relative to the device's least cost.
+_BUDGET_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafPrices:
+    """Prices of one leaf; of several tables their mixture.
+
+    Attributes
+    ----------
+    kind : str
+        Of the certificate.
+    leaf, leaves : int
+        Which one, from 1, of how many.
+    holds_plan : bool
+        Whether the plan lies in the leaf; otherwise it is the nearest one by progress.
+    tables : tuple of (PriceTable, weight)
+    error, progress : (tasks,)
+        lam_j and mu_j.
+    uplink : (slots,)
+        Per upload.
+    step_cap : (slots, tasks)
+        Per unit of step; NaN where sessions have prices of their own, which say what the cap as it
+        is costs (model page, eq. 44) and nothing of a larger one.
+    energy : (devices,) or None
+        Per J; ``None`` where each device keeps its own budget.
+    """
+
+    kind: str
+    leaf: int
+    leaves: int
+    holds_plan: bool
+    tables: tuple[tuple[PriceTable, float], ...]
+    error: Floats
+    progress: Floats
+    uplink: Floats
+    step_cap: Floats
+    energy: Floats | None
+
+    def charges(self, scenario: Scenario, rows: SessionTable) -> Floats:
+        """Return what the step caps charge each row, (rows,)."""
+        return np.asarray(sum(w * entry.charges(scenario, rows) for entry, w in self.tables))
+
+    def budget_price(self, scenario: Scenario, device: int) -> float:
+        """Price of the budget of a device, per J: the table's, or the best one for it alone.
+
+        Parameters
+        ----------
+        scenario : Scenario
+        device : int
+        """
+        if self.energy is not None:
+            return float(self.energy[device])
+        rows = SessionTable.of(scenario, LocalSums.of(scenario), slice(device, device + 1))
+        if not len(rows):
+            return 0.0
+        busy = np.zeros((1, scenario.num_slots + 1), dtype=bool)
+        price = 0.0
+        for entry, weight in self.tables:
+            programs = entry.programs(scenario, rows, busy)
+            tolerance = _BUDGET_TOLERANCE * float(np.abs(programs.minima()).sum())
+            found = bracket(programs, np.zeros(1), tolerance)
+            price += weight * float(found.price[0])
+        return price
+
+
+def choose_prices(
+    scenario: Scenario, certificate: Mapping[str, Any], report: CheckReport, sessions: Sessions
+) -> LeafPrices:
+    """Read a certificate and return the prices of the leaf that holds the plan.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    certificate : mapping
+        Of any kind (model page, section 6.3).
+    report : CheckReport
+        Of the plan.
+    sessions : Sessions
+        Those that have a meaning in the scenario.
+
+    Raises
+    ------
+    InputError
+        On a malformed certificate, with its path.
+    """
+    inner: Any = certificate
+    if certificate.get("kind") == "milp":
+        inner = certificate.get("proved")
+    kind = inner.get("kind") if isinstance(inner, Mapping) else None
+    if kind not in ("lagrangian", "tree"):
+        raise InputError("certificate.kind", "lagrangian, tree or milp", kind)
+    if kind == "lagrangian":
+        leaves, tables = read_boxes(scenario, table("certificate", inner, ("leaves",))["leaves"])
+    else:
+        leaves, tables = read_tree(scenario, table("certificate", inner, ("prices", "tree")))
+    if not leaves:
+        raise InputError("certificate.leaves", "at least one leaf", [])
+    number, holds = _leaf_of(leaves, report, sessions)
+    chosen = tuple((tables[k], weight) for k, weight in leaves[number].prices)
+
+    def mixed(name: str) -> Floats:
+        return np.asarray(sum(weight * getattr(entry, name) for entry, weight in chosen))
+
+    of_sessions = np.any([entry.is_listed for entry, _ in chosen], axis=0)
+    with_energy = all(entry.energy is not None for entry, _ in chosen)
+    return LeafPrices(
+        kind=str(certificate["kind"]), leaf=number + 1, leaves=len(leaves), holds_plan=holds,
+        tables=chosen, error=mixed("error"), progress=mixed("progress"), uplink=mixed("uplink"),
+        step_cap=np.where(of_sessions, np.nan, mixed("steps")),
+        energy=mixed("energy") if with_energy else None,
+    )  # fmt: skip
+
+
+def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) -> tuple[int, bool]:
+    """Return the number of the plan's leaf, and whether the plan lies in it."""
+    used = np.array([task.weight > 0 for task in report.tasks])
+    progress = np.array([task.progress for task in report.tasks])
+    ratio = np.array([task.bound for task in report.tasks])
+    start = np.array(
+        [task.parts["initial_gap"] + task.parts["loss_drift"] for task in report.tasks]
+    )
+    # An untrained task has no excess: infinity less infinity.
+    excess = np.where(np.isfinite(ratio), ratio - np.where(np.isfinite(start), start, 0.0), np.inf)
+
+    def misses(value: Floats, low: Floats, high: Floats) -> float:
+        scale = np.maximum(np.abs(value), 1e-300)[used]
+        # The bound of an untrained task is infinite, and so is the end of an open range.
+        with np.errstate(invalid="ignore"):
+            over = np.maximum(low - value, value - high)[used]
+            part = np.where(over > 0, over / scale, 0.0)
+        return float(part.max(initial=0.0))
+
+    nearest, least = 0, np.inf
+    for number, leaf in enumerate(leaves):
+        off = misses(progress, leaf.low, leaf.high)
+        within = off <= _SEAM and misses(ratio, leaf.ratio_low, leaf.ratio_high) <= _SEAM
+        within = within and misses(excess, leaf.excess_low, leaf.excess_high) <= _SEAM
+        if within and all(
+            _on_side(split, sessions) for splits in leaf.by_device().values() for split in splits
+        ):
+            return number, True
+        if off < least:
+            nearest, least = number, off
+    return nearest, False
+
+
+def _on_side(split: DeviceSplit, sessions: Sessions) -> bool:
+    """Whether the plan is on a side of a split."""
+    covers = (sessions.device == split.device) & (sessions.receive < split.slot)
+    covers &= split.slot <= sessions.upload
+    value = getattr(sessions, split.attribute)[covers].max(initial=-1)
+    return bool((value > split.at) == split.high)
