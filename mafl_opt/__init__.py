@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mafl_opt.formulations.problem import Problem
     from mafl_opt.report.bound_report import BoundReport, bound_report
     from mafl_opt.report.comparison import compare
+    from mafl_opt.report.page.page import write_report
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
@@ -48,6 +49,7 @@ _HOME = {
     "bound_report": "report.bound_report",
     "classify": "solvers.dcp",
     "compare": "report.comparison",
+    "write_report": "report.page.page",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
     "Calibration": "validation.calibration.calibrate",
@@ -86,6 +88,7 @@ __all__ = [
     "replay",
     "solve",
     "stress",
+    "write_report",
 ]
 
 

@@ -43,7 +43,7 @@ def compare(
     time_limit : float or None, s
         For each backend; see `mafl_opt.solvers.compare.compare_backends`.
     out : path, optional
-        Folder for the files of `save_comparison`; made if missing.
+        Folder for ``scenario.json`` and the files of `save_comparison`; made if missing.
     progress : callable, optional
     **options
         Options of `solve`, each given to the backends that can use it.
@@ -62,6 +62,7 @@ def compare(
         scenario, backends, time_limit=time_limit, progress=progress, **options
     )
     if folder is not None:
+        write_text(folder / "scenario.json", scenario.to_json())
         save_comparison(result, folder)
     return result
 
