@@ -280,6 +280,18 @@ def test_page_asks_nothing_of_a_network_and_runs_its_own_script_alone(tmp_path):
     assert " style=" not in text
 
 
+def test_ids_are_unique_and_links_lead_somewhere(tmp_path):
+    scenario = plain_scenario()
+    plans = [("a", hand_made_plan(scenario)), ("b", hand_made_plan(scenario))]
+    _, page = write(tmp_path, *plans, classes=False)
+    ids = [given["id"] for _, given in page.elements if given.get("id")]
+    assert len(set(ids)) == len(ids)
+    links = [given["href"] for _, given in page.elements if given.get("href")]
+    assert {link[1:] for link in links if link != "data:,"} <= set(ids)
+    rows = [given["data-r"] for _, given in page.elements if given.get("data-r")]
+    assert rows and set(rows) <= set(ids)
+
+
 # -- all sizes ---------------------------------------------------------------------------------
 
 

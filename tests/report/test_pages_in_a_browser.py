@@ -146,9 +146,9 @@ def test_filter_hides_rows_and_dims_sessions(browser, small_page):
 
 
 def test_any_device_of_a_large_fleet_can_be_looked_up(browser, large_page):
-    seconds = browser.open(large_page)
-    # Ten times what it takes; a page that lays out 100,000 rows takes longer by far.
-    assert seconds < 10
+    browser.open(large_page)
+    # What makes a page slow to open; a row a device would be ten times as many.
+    assert browser.ask("document.getElementsByTagName('*').length") < 20_000
     assert large_page.stat().st_size < 10_000_000
     browser.type("#filter", "99990-99999")
     found = "[...document.querySelectorAll('.lookup table')].map(t => t.tBodies[0].rows.length)"

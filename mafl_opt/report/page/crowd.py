@@ -19,8 +19,6 @@ Counts = NDArray[np.int64]
 
 #: Most boxes of a row; slots beyond that share one.
 _MOST_BOXES = 60
-#: Least share of the strip's width, percent, that has room for a percentage.
-_ROOM = 4.5
 
 
 def busy_devices(scenario: Scenario, worked: WorkedSessions) -> tuple[Counts, Counts]:
@@ -63,7 +61,6 @@ def busy_strips(scenario: Scenario, busy: Counts, uploads: Counts) -> tuple[Stri
                     width=round(width, 2),
                     css=css,
                     strength=round(mean / strongest, 3),
-                    text=f"{100 * mean:.0f} %" if width >= _ROOM else "",
                     tip=f"{when}, {span}\n{what}: {format_percent(mean)}",
                 )
             )

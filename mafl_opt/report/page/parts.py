@@ -76,14 +76,13 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """A box in a row: `x` and `width` in percent, `strength` 0 to 1, `text` if there is room."""
+    """A box in a row: `x` and `width` in percent, `strength` 0 to 1."""
 
     x: float
     width: float
     css: str
     tip: str
     strength: float = 1.0
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
