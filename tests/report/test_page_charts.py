@@ -52,6 +52,22 @@ def test_logarithmic_axis_holds_every_number(numbers):
     assert all(0 <= at <= 1 for at, _ in axis.ticks)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "log"),
+    [
+        ([1.7e308, -1.7e308], False),
+        ([5e-324], False),
+        ([0.0], False),
+        ([-5.0], False),
+        ([5e-324], True),
+        ([5e-324, 1.7e308], True),
+    ],
+)
+def test_extreme_numbers_lie_on_the_axis(numbers, log):
+    places = make_axis(numbers, log=log).place(numbers)
+    assert ((places >= 0) & (places <= 1)).all()
+
+
 def test_ticks_of_a_narrow_range_differ():
     words = [text for _, text in make_axis([32.69211, 32.69213]).ticks]
     assert len(set(words)) == len(words)

@@ -17,6 +17,8 @@ __all__ = ["Axis", "make_axis"]
 
 #: Numbers that differ by less, relative to the larger one, differ by rounding.
 _SAME = 1e-7
+#: Numbers beyond this one, or below its inverse where the axis is logarithmic, lie at an end.
+_HUGE = 1e200
 #: Decades above which only powers of ten have a tick.
 _DECADES = 2.0
 
@@ -60,9 +62,10 @@ def make_axis(values: Iterable[float], *, log: bool = False, percent: bool = Fal
     percent : bool
         Write ticks as percentages.
     """
-    known = [value for value in values if math.isfinite(value)] or [1.0]
+    known = [min(max(v, -_HUGE), _HUGE) for v in values if math.isfinite(v)] or [1.0]
     low, high = min(known), max(known)
     if log:
+        low = max(low, 1.0 / _HUGE)
         low, high = 10 ** (math.log10(low) - 0.05), 10 ** (math.log10(high) + 0.05)
         wide = math.log10(high / low) > _DECADES
         found = LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)).tick_values(low, high)
