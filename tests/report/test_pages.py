@@ -116,14 +116,22 @@ def test_bars_of_a_schedule_lie_where_the_times_say(tmp_path):
     bars = [a for tag, a in page.elements if tag == "g" and a.get("data-r", "").startswith("p0s")]
     assert [bar["data-r"] for bar in bars] == sessions.ids
     edges = page.marks("edge")[-len(bars) :]
-    computing = page.marks("work")
+    boxes = [box for box in page.marks("work") if (box["x"] or "").endswith("%")]
     for k, edge in enumerate(edges):
         receive, used = (int(sessions.column(c)[k]) for c in ("receive at", "used at"))
         x, width = (float(edge[name][:-1]) for name in ("x", "width"))
         assert x == pytest.approx(100 * instants[receive] / instants[-1], abs=PLACES)
         assert x + width == pytest.approx(100 * instants[used] / instants[-1], abs=PLACES)
-        busy = 100 * number(sessions.column("compute (s)")[k]) / instants[-1]
-        assert any(float(c["width"][:-1]) == pytest.approx(busy, abs=PLACES) for c in computing)
+        first, busy, last = (
+            100 * number(sessions.column(f"{phase} (s)")[k]) / instants[-1]
+            for phase in ("receive", "compute", "send")
+        )
+        for begin, length in ((x, first), (x + first, busy), (x + width - last, last)):
+            assert any(
+                float(box["x"][:-1]) == pytest.approx(begin, abs=PLACES)
+                and float(box["width"][:-1]) == pytest.approx(length, abs=PLACES)
+                for box in boxes
+            )
     stale = [int(t) > 0 for t in sessions.column("staleness")]
     assert ["data-s" in bar for bar in bars] == stale
 
