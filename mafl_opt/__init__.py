@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mafl_opt.report.comparison import compare
     from mafl_opt.report.explain.analysis import explain
     from mafl_opt.report.explain.explanation import Explanation
+    from mafl_opt.report.page.page import write_report
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
@@ -52,6 +53,7 @@ _HOME = {
     "compare": "report.comparison",
     "Explanation": "report.explain.explanation",
     "explain": "report.explain.analysis",
+    "write_report": "report.page.page",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
     "Calibration": "validation.calibration.calibrate",
@@ -92,6 +94,7 @@ __all__ = [
     "replay",
     "solve",
     "stress",
+    "write_report",
 ]
 
 

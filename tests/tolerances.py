@@ -26,3 +26,12 @@ SOLVED = 1e-5
 SCIP_ROWS = 2e-6
 #: What calibration promises on losses whose constants are known.
 CALIBRATED = 0.05
+#: Numbers written with four and with six significant digits.
+FOUR_DIGITS = 5e-4
+SIX_DIGITS = 5e-6
+#: Percentages written with two decimals, as fractions.
+TWO_DECIMALS = 1e-4
+#: Places on a page, percent, written with two decimals; sums of two of them.
+PLACES = 0.02
+#: Single precision, summed over some sessions.
+FLOAT32 = 1e-6

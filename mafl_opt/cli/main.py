@@ -21,6 +21,7 @@ from mafl_opt.cli.explain_command import explain
 from mafl_opt.cli.export_command import export
 from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
+from mafl_opt.cli.report_command import report
 from mafl_opt.cli.scenario_commands import init, show
 from mafl_opt.core.errors import MaflError
 
@@ -81,6 +82,6 @@ def main(context: click.Context) -> None:
 
 for _command in (
     init, show, solve, check, explain, replay, demo, backends, classify, compare, export, federate,
-    stress, calibrate, bound_report,
+    stress, calibrate, bound_report, report,
 ):  # fmt: skip
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -108,6 +109,12 @@ class Sessions:
     def staleness(self) -> NDArray[np.int64]:
         """Aggregations tau = u - 1 - r between reception and use; shape (sessions,)."""
         return self.upload - 1 - self.receive
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the sessions, whatever their order; replays name their plan by it."""
+        text = json.dumps(self.sorted().rows(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod
     def empty(cls) -> Sessions:

@@ -8,7 +8,18 @@ from mafl_opt.formulations.classify import BlockVerdict
 from mafl_opt.formulations.witness import Witness
 from mafl_opt.report.table import format_number, format_table
 
-__all__ = ["describe_classes"]
+__all__ = [
+    "CLASS_HEADERS",
+    "CLASS_WORDS",
+    "FORM_HEADERS",
+    "class_rows",
+    "describe_classes",
+    "form_rows",
+]
+
+CLASS_HEADERS = ("block", "class", "constraints", "evidence")
+CLASS_WORDS = "CEQ, CIE: convex equality, inequality; NEQ, NIE: non-convex ones"
+FORM_HEADERS = ("block", "form", "in its place")
 
 #: Values of a variable that a witness shows before it says how many there are.
 _SHOWN = 2
@@ -16,20 +27,25 @@ _SHOWN = 2
 
 def describe_classes(verdicts: Sequence[BlockVerdict]) -> str:
     """Return two tables: every block with its evidence, and what becomes of the non-convex ones."""
-    first = format_table(
-        ["block", "class", "constraints", "evidence"],
-        [[v.id, v.declared.name, str(v.size), _evidence(v)] for v in verdicts],
-        align="llrl",
-    )
+    first = format_table(CLASS_HEADERS, class_rows(verdicts), align="llrl")
+    second = format_table(FORM_HEADERS, form_rows(verdicts), align="lll")
+    return f"{first}\n{CLASS_WORDS}\n\n{second}"
+
+
+def class_rows(verdicts: Sequence[BlockVerdict]) -> list[list[str]]:
+    """Return a row a block, under `CLASS_HEADERS`."""
+    return [[v.id, v.declared.name, str(v.size), _evidence(v)] for v in verdicts]
+
+
+def form_rows(verdicts: Sequence[BlockVerdict]) -> list[list[str]]:
+    """Return what stands for the non-convex blocks in the convex forms, under `FORM_HEADERS`."""
     rows = []
     for v in verdicts:
         if not v.convex:
             compiled = v.lifted_evidence is not None and v.lifted_evidence.compiled
             rows.append([v.id, "SCA", v.surrogate])
             rows.append(["", "lifted", v.lifted + (" (compiles)" if compiled else "")])
-    second = format_table(["block", "form", "in its place"], rows, align="lll")
-    classes = "CEQ, CIE: convex equality, inequality; NEQ, NIE: non-convex ones"
-    return f"{first}\n{classes}\n\n{second}"
+    return rows
 
 
 def _evidence(verdict: BlockVerdict) -> str:

@@ -47,7 +47,7 @@ def compare(
     time_limit : float or None, s
         For each backend; see `mafl_opt.solvers.compare.compare_backends`.
     out : path, optional
-        Folder for the files of `save_comparison`; made if missing.
+        Folder for ``scenario.json`` and the files of `save_comparison`; made if missing.
     progress : callable, optional
     resume : bool
         Run only the backends that an earlier, cut-short run of the same comparison has left no
@@ -74,6 +74,7 @@ def compare(
             resume=resume, **options,
         )  # fmt: skip
         if folder is not None:
+            write_text(folder / "scenario.json", scenario.to_json())
             save_comparison(result, folder)
     return result
 

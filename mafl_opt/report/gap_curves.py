@@ -12,18 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mafl_opt.report.canvas import save_figure
-from mafl_opt.report.palette import INK, MARKERS
+from mafl_opt.report.palette import CURVE_COLOURS, CURVE_DASHES, INK, MARKERS
 from mafl_opt.solvers.trials import Comparison
 
-__all__ = ["draw_gap_curves", "gap_curves"]
+__all__ = ["LEAST_GAP", "LEAST_S", "draw_gap_curves", "finite_number", "gap_curves"]
 
 #: Smallest gap and earliest time that the logarithmic axes show.
-_LEAST_GAP = 1e-6
-_LEAST_S = 1e-2
-
-#: A colour a backend, apart in lightness or, beyond five, in line style as well.
-_COLOURS = ("#27408b", "#d97f14", "#4fa88c", "#a63d76", "#8a7d00")
-_DASHES = ("-", "--", ":")
+LEAST_GAP = 1e-6
+LEAST_S = 1e-2
 
 
 def gap_curves(comparison: Comparison) -> list[dict[str, Any]]:
@@ -40,7 +36,7 @@ def gap_curves(comparison: Comparison) -> list[dict[str, Any]]:
     for trial in comparison.trials:
         if trial.plan is None or trial.report is None or not trial.report.ok:
             continue
-        entries = [(*(_number(e.get(key)) for key in ("seconds", "objective", "bound")),
+        entries = [(*(finite_number(e.get(key)) for key in ("seconds", "objective", "bound")),
                     e.get("event")) for e in trial.plan.trace]  # fmt: skip
         entries.append((trial.plan.seconds, trial.objective, trial.claimed_bound, "end"))
         for seconds, objective, bound, event in entries:
@@ -56,7 +52,7 @@ def gap_curves(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _number(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """Return a finite number, or ``None``: what a trace holds is up to its backend."""
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if usable and math.isfinite(value) else None
@@ -95,7 +91,7 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], order: Sequence[str], colu
     drawn = False
     for index, backend in enumerate(order):
         points = [
-            (max(row["seconds"], _LEAST_S), max(row[column], _LEAST_GAP))
+            (max(row["seconds"], LEAST_S), max(row[column], LEAST_GAP))
             for row in rows
             if row["backend"] == backend and None not in (row["seconds"], row[column])
         ]
@@ -105,8 +101,8 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], order: Sequence[str], colu
         times, gaps = zip(*points, strict=True)
         axes.plot(
             times, gaps, drawstyle="steps-post", label=backend, linewidth=1.6, markersize=7,
-            markevery=[-1], markeredgecolor=INK, color=_COLOURS[index % len(_COLOURS)],
-            linestyle=_DASHES[index // len(_COLOURS) % len(_DASHES)],
+            markevery=[-1], markeredgecolor=INK, color=CURVE_COLOURS[index % len(CURVE_COLOURS)],
+            linestyle=CURVE_DASHES[index // len(CURVE_COLOURS) % len(CURVE_DASHES)],
             marker=MARKERS[index % len(MARKERS)],
         )  # fmt: skip
     axes.set_xlabel("seconds of the solve")

@@ -26,8 +26,13 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 
 def format_percent(value: float | None) -> str:
-    """Return a fraction as a percentage with two decimals, or ``-`` when there is none."""
-    return MISSING if value is None or not math.isfinite(value) else f"{100.0 * value:.2f} %"
+    """Return a fraction as a percentage with two decimals, or ``-`` when there is none.
+
+    From a million percent on it has four significant digits.
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{100.0 * value:.2f} %" if abs(value) < 1e4 else f"{100.0 * value:.4g} %"
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> str:

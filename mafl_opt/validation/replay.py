@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -178,7 +176,7 @@ def replay(
             state = run_real(server, trainer, clock)
         else:
             world = None if uncertainty is None else asdict(uncertainty)
-            facts = [scenario.sha256, _digest(sessions), plain_values(asdict(options)), world, seed]
+            facts = [scenario.sha256, sessions.sha256, plain_values(asdict(options)), world, seed]
             identity = identify_run(facts, tasks)
             resumed = None
             if resume is not None:
@@ -272,7 +270,7 @@ def _result(
         parameters={task.name: task.model.num_parameters for task in tasks},
         notes=(*notes, *_notes(scenario, plan, tasks, state)),
         scenario_sha256=scenario.sha256,
-        plan_sha256=_digest(sessions),
+        plan_sha256=sessions.sha256,
         versions=versions(),
         lost=state.lost,
         strain=strain_of(scenario, server, state),
@@ -322,9 +320,3 @@ def _notes(
         if not all(math.isfinite(loss) for loss in losses):
             notes.append(f"task {name} diverged: its loss is not finite")
     return notes
-
-
-def _digest(sessions: Sessions) -> str:
-    """SHA-256 of the sessions in their sorted order."""
-    text = json.dumps(sessions.rows(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -21,6 +21,8 @@ def test_numbers_have_four_digits_and_gaps_a_dash(value, text):
 
 def test_percent_has_two_decimals_and_gaps_a_dash():
     assert format_percent(0.02346) == "2.35 %"
+    assert format_percent(-9999.0) == "-999900.00 %"
+    assert format_percent(2.5e300) == "2.5e+302 %"
     assert format_percent(None) == format_percent(math.inf) == "-"
 
 
