@@ -60,9 +60,9 @@ docs: install
 # Not part of continuous integration: it installs the dependencies twice more.
 nightly: test-oldest test-newest
 
-# The lowest versions that pyproject.toml admits, as uv finds them; torch is the one of
-# constraints.txt, since older CPU builds cannot be had everywhere. Other packages' warnings about
-# their own dependencies are no errors here.
+# The lowest versions that pyproject.toml admits, as uv finds them (it reads its own settings, not
+# pip's); torch is the one of constraints.txt, since older CPU builds cannot be had everywhere. Other
+# packages' warnings about their own dependencies are no errors here.
 test-oldest:
 	$(PYTHON) -m venv --clear .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet uv
