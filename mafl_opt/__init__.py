@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mafl_opt.validation.stress import stress
     from mafl_opt.validation.uncertainty import Uncertainty
 
-__version__ = "0.1.0"
+    __version__: str
 
 _HOME = {
     "CheckReport": "core.check",
@@ -99,6 +99,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOME:
         from mafl_opt.core.arguments import did_you_mean
 
@@ -109,6 +111,16 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def _version() -> str:
+    """Return the version that was installed; it comes from the git tag while building."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("mafl-opt")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from mafl_opt import __version__
 from mafl_opt.cli.calibration_commands import bound_report, calibrate
 from mafl_opt.cli.compare_commands import classify, compare
 from mafl_opt.cli.demo import demo
@@ -69,7 +68,7 @@ def _fail(message: str) -> int:
     invoke_without_command=True,
     epilog="Exit codes: 0 fine; 1 the plan is infeasible or a check fails; 2 bad input.",
 )
-@click.version_option(__version__, prog_name="mafl-opt")
+@click.version_option(package_name="mafl-opt", prog_name="mafl-opt")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Plan asynchronous multi-model federated learning over a radio network.

@@ -3,6 +3,7 @@
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,10 @@ def test_wheel_holds_the_package_alone(members):
 def test_distributions_hold_the_licence(members):
     assert "LICENSE" in members["sdist"]
     assert any(name.endswith("licenses/LICENSE") for name in members["wheel"])
+
+
+def test_distributions_carry_the_installed_version(members):
+    # The names escape what a version may not hold in a file name, and nothing of ours needs that.
+    assert (ROOT / "dist" / f"mafl_opt-{version('mafl-opt')}.tar.gz").is_file()
+    assert (ROOT / "dist" / f"mafl_opt-{version('mafl-opt')}-py3-none-any.whl").is_file()
+    assert version("mafl-opt") != "0+unknown"

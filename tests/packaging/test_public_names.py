@@ -37,7 +37,7 @@ def test_metadata_names_licence_and_least_python():
 
 def test_metadata_has_the_extras():
     extras = set(metadata("mafl-opt").get_all("Provides-Extra"))
-    assert extras == {"exact", "ray", "report", "flower", "dev"}
+    assert extras == {"exact", "ray", "report", "flower", "docs", "test", "dev"}
 
 
 def test_plain_install_brings_the_solvers_and_torch():
