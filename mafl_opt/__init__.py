@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mafl_opt.report.comparison import compare
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
+    from mafl_opt.studies.study import StudyResult, study
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
     from mafl_opt.validation.federate import federate
     from mafl_opt.validation.history import History
@@ -50,6 +51,8 @@ _HOME = {
     "compare": "report.comparison",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
+    "StudyResult": "studies.study",
+    "study": "studies.study",
     "Calibration": "validation.calibration.calibrate",
     "calibrate": "validation.calibration.calibrate",
     "History": "validation.history",
@@ -73,6 +76,7 @@ __all__ = [
     "Replay",
     "Scenario",
     "Sessions",
+    "StudyResult",
     "Termination",
     "Uncertainty",
     "__version__",
@@ -86,6 +90,7 @@ __all__ = [
     "replay",
     "solve",
     "stress",
+    "study",
 ]
 
 

@@ -21,6 +21,7 @@ from mafl_opt.cli.export_command import export
 from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
 from mafl_opt.cli.scenario_commands import init, show
+from mafl_opt.cli.study_command import study
 from mafl_opt.core.errors import MaflError
 
 __all__ = ["main"]
@@ -80,6 +81,6 @@ def main(context: click.Context) -> None:
 
 for _command in (
     init, show, solve, check, replay, demo, backends, classify, compare, export, federate, stress,
-    calibrate, bound_report,
+    calibrate, bound_report, study,
 ):  # fmt: skip
     main.add_command(_command)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from mafl_opt.report.canvas import save_figure
-from mafl_opt.report.palette import INK, MARKERS
+from mafl_opt.report.palette import INK, LINE_COLOURS, MARKERS
 from mafl_opt.solvers.compare import Comparison
 
 __all__ = ["draw_gap_curves", "gap_curves"]
@@ -21,8 +21,7 @@ __all__ = ["draw_gap_curves", "gap_curves"]
 _LEAST_GAP = 1e-6
 _LEAST_S = 1e-2
 
-#: A colour a backend, apart in lightness or, beyond five, in line style as well.
-_COLOURS = ("#27408b", "#d97f14", "#4fa88c", "#a63d76", "#8a7d00")
+#: Of the backends beyond as many as there are colours.
 _DASHES = ("-", "--", ":")
 
 
@@ -105,8 +104,8 @@ def _draw(axes: Axes, rows: Sequence[dict[str, Any]], order: Sequence[str], colu
         times, gaps = zip(*points, strict=True)
         axes.plot(
             times, gaps, drawstyle="steps-post", label=backend, linewidth=1.6, markersize=7,
-            markevery=[-1], markeredgecolor=INK, color=_COLOURS[index % len(_COLOURS)],
-            linestyle=_DASHES[index // len(_COLOURS) % len(_DASHES)],
+            markevery=[-1], markeredgecolor=INK, color=LINE_COLOURS[index % len(LINE_COLOURS)],
+            linestyle=_DASHES[index // len(LINE_COLOURS) % len(_DASHES)],
             marker=MARKERS[index % len(MARKERS)],
         )  # fmt: skip
     axes.set_xlabel("seconds of the solve")

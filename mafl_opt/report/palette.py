@@ -5,10 +5,12 @@ from __future__ import annotations
 import matplotlib
 from matplotlib.colors import to_hex, to_rgb
 
-__all__ = ["INK", "MARKERS", "blend", "ink_on", "lightness", "task_colours"]
+__all__ = ["INK", "LINE_COLOURS", "MARKERS", "blend", "ink_on", "lightness", "task_colours"]
 
 #: Their lightness L* differs by at least 10 between any two of the first five.
 _COLOURS = ("#27408b", "#d97f14", "#9fdcc9", "#a63d76", "#f8f1b8")
+#: Of lines on white: apart in lightness.
+LINE_COLOURS = ("#27408b", "#d97f14", "#4fa88c", "#a63d76", "#8a7d00")
 #: Text, axes and outlines.
 INK = "#222222"
 #: One a backend, in the order in which they are drawn.
