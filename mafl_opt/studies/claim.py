@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +44,8 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 def _locked(path: Path, wait: bool) -> int | None:
     """Open and lock; once more if the file was removed between the two."""
+    import fcntl  # not on every system; nothing else of the package needs it
+
     how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     while True:
         try:

@@ -56,7 +56,11 @@ def compute(job: Job) -> bool:
 
 
 def run_jobs(
-    jobs: Sequence[Job], engine: str, workers: int | None, done: Callable[[Job], None]
+    jobs: Sequence[Job],
+    engine: str,
+    workers: int | None,
+    done: Callable[[Job], None],
+    wait_for: Callable[[int], None],
 ) -> None:
     """Work out all jobs; those that other processes are at are waited for, or taken over.
 
@@ -68,6 +72,8 @@ def run_jobs(
         Processes; as many as there are processors by default.
     done : callable
         Told of every job as it is finished.
+    wait_for : callable
+        Told how many jobs are left when all of these are in other hands.
 
     Raises
     ------
@@ -83,13 +89,18 @@ def run_jobs(
     if workers is not None and engine == "local":
         raise InputError("workers", "the engine processes", engine)
     if engine == "local":
-        _until_done(jobs, _in_turn, done)
+        _until_done(jobs, _in_turn, done, wait_for)
     elif jobs:
         with _Pool(min(workers or _processors(), len(jobs))) as pool:
-            _until_done(jobs, lambda left: _spread(pool, left), done)
+            _until_done(jobs, lambda left: _spread(pool, left), done, wait_for)
 
 
-def _until_done(jobs: Sequence[Job], engine: Engine, done: Callable[[Job], None]) -> None:
+def _until_done(
+    jobs: Sequence[Job],
+    engine: Engine,
+    done: Callable[[Job], None],
+    wait_for: Callable[[int], None],
+) -> None:
     """Go through the jobs, and again through those that others were at."""
     left = list(jobs)
     while left:
@@ -100,6 +111,7 @@ def _until_done(jobs: Sequence[Job], engine: Engine, done: Callable[[Job], None]
             else:
                 waiting.append(job)
         if len(waiting) == len(left):
+            wait_for(len(left))
             time.sleep(_POLL_S)
         left = waiting
 

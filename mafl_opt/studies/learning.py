@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["at_time", "data_digest", "data_of", "federated", "last_rounds", "round_rows"]
 
+#: Name, size and time of change of files.
+Stamps = tuple[tuple[str, int, int], ...]
+
 _SYSTEM = (
     "epochs", "steps", "learning_rate", "clients_per_round", "concurrency", "staleness",
     "staleness_a", "schedule", "delay_factor",
@@ -31,33 +34,42 @@ _DELAYS = {"delay": "kind", "mean_s": "mean_s", "spread": "spread",
 
 def data_of(cell: Cell) -> DataSet:
     """Return the images of a cell: embedded digits, or those of its folder."""
-    return _load(cell.data)
+    return _load(cell.data, _stamps(cell.data))
+
+
+def data_digest(cell: Cell) -> str:
+    """Return the SHA-256 of the images and labels of a cell."""
+    return _digest(cell.data, _stamps(cell.data))
+
+
+def _stamps(folder: str | None) -> Stamps:
+    """Return names, sizes and times of the files of a folder: what is kept must be of these."""
+    if folder is None:
+        return ()
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError("data", "a folder of image files", folder)
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str | None) -> DataSet:
+def _load(folder: str | None, _files: Stamps) -> DataSet:
     from mafl_opt.validation.embedded import load_embedded
     from mafl_opt.validation.image_folders import read_image_folder
 
     if folder is None:
         return load_embedded("digits")
     path = Path(folder)
-    if not path.is_dir():
-        raise InputError("data", "a folder of image files", folder)
     return read_image_folder(path, path.resolve().name)
 
 
 @lru_cache(maxsize=2)
-def _digest(folder: str | None) -> str:
-    digest, data = hashlib.sha256(), _load(folder)
+def _digest(folder: str | None, files: Stamps) -> str:
+    digest, data = hashlib.sha256(), _load(folder, files)
     for array in (data.train_inputs, data.train_labels, data.test_inputs, data.test_labels):
         digest.update(str(array.shape).encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def data_digest(cell: Cell) -> str:
-    """Return the SHA-256 of the images and labels of a cell."""
-    return _digest(cell.data)
 
 
 def federated(cell: Cell, *, evaluate_every: int = 1) -> History:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mafl_opt.report.bound_picture import label_decades
 from mafl_opt.report.palette import INK, LINE_COLOURS, MARKERS
 from mafl_opt.studies.statistics import Interval
 
@@ -84,6 +85,8 @@ def draw_lines(
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axes.minorticks_off()
     axes.set_yscale(y_scale)
+    if y_scale == "log":
+        label_decades(axes.yaxis)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

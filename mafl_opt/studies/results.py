@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from mafl_opt.core.files import atomic_path, write_text
 from mafl_opt.studies.experiment import Row
 
-__all__ = ["Results", "is_time"]
+__all__ = ["TABLES", "Results", "is_time"]
+
+#: Files that `Results.save` writes.
+TABLES = ("results.csv", "timings.csv", "results.parquet")
 
 
 def is_time(column: str) -> bool:
@@ -67,9 +70,10 @@ class Results:
         """Write ``results.csv``, ``results.parquet`` and, for the times, ``timings.csv``."""
         kept = [[c for c in _columns(self.rows) if is_time(c) is timed] for timed in (False, True)]
         labels = [c for c in kept[0] if self.rows and _is_label(self.rows, c)]
-        write_text(folder / "results.csv", _csv(self.rows, kept[0]))
-        write_text(folder / "timings.csv", _csv(self.rows, [*labels, *kept[1]]))
-        _write_parquet(folder / "results.parquet", self.rows, kept[0])
+        plain, times, parquet = (folder / name for name in TABLES)
+        write_text(plain, _csv(self.rows, kept[0]))
+        write_text(times, _csv(self.rows, [*labels, *kept[1]]))
+        _write_parquet(parquet, self.rows, kept[0])
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -13,7 +13,7 @@ from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.studies.cell import Cell
 from mafl_opt.studies.experiment import Row
 
-__all__ = ["RunFile", "load_run", "run_path", "save_run"]
+__all__ = ["RunFile", "load_run", "remove_leftovers", "run_path", "save_run"]
 
 #: Bytes of a run file; the largest of the studies have some hundred rows.
 _LIMIT = 1 << 26
@@ -42,8 +42,7 @@ def run_path(folder: Path, key: str) -> Path:
 
 def save_run(path: Path, cell: Cell, world: str, run: RunFile) -> None:
     """Write a finished run, whole or not at all; what a killed process left of it is removed."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
+    remove_leftovers(path)
     body = {
         "inputs": cell.inputs(world),
         "rows": list(run.rows),
@@ -51,6 +50,12 @@ def save_run(path: Path, cell: Cell, world: str, run: RunFile) -> None:
         "wall_seconds": run.wall_seconds,
     }
     write_text(path, json.dumps({"sha256": _digest(body), **body}, allow_nan=False) + "\n")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of a file; for whoever alone may write it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def load_run(path: Path, cell: Cell, world: str) -> RunFile | None:

@@ -18,8 +18,8 @@ from mafl_opt.studies.claim import claim
 from mafl_opt.studies.description import Description, describe
 from mafl_opt.studies.engines import ENGINES, Job, run_jobs
 from mafl_opt.studies.experiment import Row, get_experiment
-from mafl_opt.studies.results import Results
-from mafl_opt.studies.run_files import RunFile, load_run, run_path
+from mafl_opt.studies.results import TABLES, Results
+from mafl_opt.studies.run_files import RunFile, load_run, remove_leftovers, run_path
 
 __all__ = ["StudyResult", "StudyState", "study"]
 
@@ -27,6 +27,9 @@ Progress = Callable[[str, "float | None"], None]
 
 #: Says whose folder it is.
 _MARK = "study.json"
+#: Held while the mark or the outputs are written.
+_LOCK = "study.lock"
+_READING = "reading.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,15 +166,23 @@ def study(
         state = StudyState(runs=state.runs, reused=state.reused, computed=state.computed + 1)
         _tell(state, job, progress, watch)
 
-    run_jobs(todo, engine, workers, done)
+    def wait_for(count: int) -> None:
+        if progress is not None:
+            progress(f"{count} runs are with another process", state.finished / state.runs)
+
+    run_jobs(todo, engine, workers, done, wait_for)
     runs = [_finished(job) for job in jobs]
     results = Results(rows=tuple(row for job, run in runs for row in _rows(job, run)))
     reading = experiment.read(results)
-    results.save(folder)
     figure = experiment.draw(results)
-    for suffix in SUFFIXES:
-        save_figure(figure, folder / f"{name}{suffix}")
-    write_text(folder / "reading.md", f"# {description.title}\n\n{reading}\n")
+    pictures = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    with claim(folder / _LOCK, wait=True):
+        for path in (*(folder / file for file in (*TABLES, _READING)), *pictures):
+            remove_leftovers(path)
+        results.save(folder)
+        for path in pictures:
+            save_figure(figure, path)
+        write_text(folder / _READING, f"# {description.title}\n\n{reading}\n")
     return StudyResult(
         name=name, title=description.title, question=description.question, folder=folder,
         results=results, reading=reading, state=state, notes=tuple(notes),
@@ -198,7 +209,7 @@ def _mark(folder: Path, description: Description) -> None:
     """Say whose folder it is; refuse that of another study."""
     path = folder / _MARK
     mine = {"study": description.name, "layout": LAYOUT}
-    with claim(folder / "study.lock", wait=True):
+    with claim(folder / _LOCK, wait=True):
         if not path.exists():
             write_text(path, json.dumps(mine) + "\n")
         found = parse_json(read_text(path, limit=1 << 16), str(path))

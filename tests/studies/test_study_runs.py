@@ -1,5 +1,6 @@
 """The runner: nothing done twice, nothing lost, nothing mixed, whatever ends the process."""
 
+import contextlib
 import json
 import os
 import random
@@ -32,7 +33,7 @@ def contents(folder):
 
 
 def runs(folder):
-    return sorted((Path(folder) / "runs").glob("*.json"))
+    return sorted(p for p in (Path(folder) / "runs").glob("*.json") if p.name[0] != ".")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,24 @@ def test_run_that_another_process_is_at_is_left_to_it(tmp_path):
     assert path.exists()
 
 
+def test_study_says_that_it_waits_for_another_process(tmp_path):
+    """And goes on when the other one is gone, whether or not that finished its run."""
+    cell = next(describe(STUDY, tiny=True).cells())
+    (tmp_path / "runs").mkdir()
+    held = run_path(tmp_path, cell.key(scenario_digest(cell))).with_suffix(".lock")
+    stack, said = contextlib.ExitStack(), []
+    assert stack.enter_context(claim(held))
+
+    def progress(message, fraction):
+        said.append(message)
+        if "another process" in message:
+            stack.close()
+
+    result = mo.study(STUDY, out=tmp_path, tiny=True, seeds=1, progress=progress)
+    assert result.state.computed == 2
+    assert "1 runs are with another process" in said
+
+
 def test_two_studies_at_once_do_not_mix(whole, tmp_path):
     both = [subprocess.Popen([*COMMAND, "--seeds", "6", "--out", str(tmp_path)]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
@@ -115,10 +134,15 @@ def test_killed_study_goes_on_where_it_was(whole, tmp_path):
             for path in runs(tmp_path)[::2]:
                 path.unlink()
             finished = len(runs(tmp_path))
+    # As of a kill in the middle of a write.
+    path = runs(tmp_path)[0]
+    half = [path.with_name(f".{path.name}.x1.json"), tmp_path / ".results.csv.x1.csv"]
+    path.unlink()
+    for left in half:
+        left.write_text("{")
     mo.study(STUDY, out=tmp_path, tiny=True, seeds=6)
     assert contents(tmp_path) == contents(whole)
-    left = {path.suffix for path in (tmp_path / "runs").iterdir()}
-    assert left <= {".json", ".lock"}
+    assert not any(left.exists() for left in half)
 
 
 def children(process):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import mafl_opt as mo
-from mafl_opt.studies import learning
 from mafl_opt.studies.description import describe, studies
 from mafl_opt.studies.experiment import get_experiment
 
@@ -57,8 +56,6 @@ def test_images_take_the_place_of_digits_and_are_part_of_the_runs_names(tmp_path
     again = mo.study("quorum", out=tmp_path / "out", tiny=True, seeds=1, data=folder)
     assert (first.state.computed, again.state.computed) == (2, 0)
     write_images(folder, 1)
-    learning._load.cache_clear()
-    learning._digest.cache_clear()
     other = mo.study("quorum", out=tmp_path / "out", tiny=True, seeds=1, data=folder)
     assert other.state.computed == 2
-    assert other.results.rows[0]["loss"] != first.results.rows[0]["loss"]
+    assert other.results.rows[-1]["loss"] != first.results.rows[-1]["loss"]

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPERIMENT"]
 
-#: Of a finite number, well below the end of their range.
-_LARGEST_LOGARITHM = 700.0
+#: Intervals of ratios that reach further than this factor from the mean are drawn so far.
+_WIDEST = 30.0
 #: Classes of a plan's mean staleness: up to these.
-_STALENESS = ((0.0, "none"), (1.0, "up to 1"), (math.inf, "above 1"))
+_STALENESS = ((0.0, "none"), (0.5, "up to 0.5"), (math.inf, "above 0.5"))
 
 
 def fleet(cell: Cell) -> Scenario:
@@ -70,7 +70,6 @@ def run(cell: Cell) -> list[Row]:
             "task": outcome.task,
             "sessions": outcome.sessions,
             "mean_staleness": mean,
-            "staleness": None if mean is None else staleness_class(mean),
             "dissimilarity": float(measured.pairs.dissimilarity[:, j].mean()),
             "bound": outcome.bound if math.isfinite(outcome.bound) else None,
             "trivial_bound": outcome.trivial_bound,
@@ -82,8 +81,13 @@ def run(cell: Cell) -> list[Row]:
 
 
 def trained(results: Results) -> Results:
-    """Keep the rows that have a bound and a measurement."""
-    return results.filter(lambda row: bool(row["bound"]) and bool(row["measured"]))
+    """Keep the rows that have a bound and a measurement, with their class of staleness."""
+    kept = results.filter(lambda row: bool(row["bound"]) and bool(row["measured"]))
+    return Results(
+        rows=tuple(
+            {**row, "staleness": staleness_class(row["mean_staleness"])} for row in kept.rows
+        )
+    )
 
 
 def slack_by_seed(results: Results) -> dict[int, float]:
@@ -96,6 +100,7 @@ def slack_by_seed(results: Results) -> dict[int, float]:
 
 def draw(results: Results) -> Figure:
     """Draw bound against measurement, and their ratio over heterogeneity and staleness."""
+    from mafl_opt.report.bound_picture import label_decades
     from mafl_opt.report.palette import INK, LINE_COLOURS, MARKERS
     from mafl_opt.studies.pictures import Line, draw_lines, empty_figure, spread_out
 
@@ -112,6 +117,8 @@ def draw(results: Results) -> Figure:
         panels[0].plot([min(ends), max(ends)], [min(ends), max(ends)], color=INK, linewidth=1.0)
     panels[0].set_xscale("log")
     panels[0].set_yscale("log")
+    label_decades(panels[0].xaxis)
+    label_decades(panels[0].yaxis)
     panels[0].set_xlabel("bound Xi of the plan")
     panels[0].set_ylabel("measured mean of |grad F|^2")
     panels[0].set_title("a mark a plan and task; above the line the bound is broken", fontsize=10)
@@ -140,9 +147,9 @@ def draw(results: Results) -> Figure:
 def _multiplied(results: Results) -> Interval:
     """Return the geometric mean of bound over measurement, with its interval."""
     logs = mean_interval(slack_by_seed(results).values())
-    # With one seed the interval is all numbers.
-    low, high = (math.exp(min(end, _LARGEST_LOGARITHM)) for end in (logs.low, logs.high))
-    return Interval(mean=math.exp(logs.mean), low=low, high=high, count=logs.count)
+    reach = min(logs.high - logs.mean, math.log(_WIDEST))
+    low, mean, high = (math.exp(logs.mean + k * reach) for k in (-1.0, 0.0, 1.0))
+    return Interval(mean=mean, low=low, high=high, count=logs.count)
 
 
 def read(results: Results) -> str:

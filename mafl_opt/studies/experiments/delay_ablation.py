@@ -64,7 +64,8 @@ def read(results: Results) -> str:
         f"Test accuracy over the last quarter of the rounds, minus that of {plain}; 95 % intervals "
         f"over {seeds} seeds."
     ]
-    better, worse = [], []
+    better: dict[str, list[str]] = {}
+    worse: dict[str, list[str]] = {}
     for spread, level in ends.groups("client_spread"):
         stale = mean_interval(level.where(rule=plain).by_seed("staleness_mean").values())
         base = level.where(rule=plain).by_seed("accuracy")
@@ -73,23 +74,27 @@ def read(results: Results) -> str:
             difference = paired(level.where(rule=rule).by_seed("accuracy"), base)
             parts.append(f"{rule} {points(difference)}")
             if rule in factors and difference.is_above:
-                better.append(f"{rule} at spread {spread:g}")
+                better.setdefault(rule, []).append(f"{spread:g}")
             if rule in factors and difference.is_below:
-                worse.append(f"{rule} at spread {spread:g}")
+                worse.setdefault(rule, []).append(f"{spread:g}")
         sentences.append(
             f"Spread {spread:g} (mean staleness {amount(stale)}; {plain} has "
             f"{share(mean_interval(base.values()))}): {joined(parts)}."
         )
     if better:
-        sentences.append(f"Clearly better than {plain}: {joined(better)}.")
+        sentences.append(f"Clearly better than {plain}: {_listed(better)}.")
     else:
         sentences.append(
             f"No factor is clearly better than {plain} at any of these delays: the ablation does "
             "not show that the delay term of the learning rate helps."
         )
     if worse:
-        sentences.append(f"Clearly worse: {joined(worse)}.")
+        sentences.append(f"Clearly worse: {_listed(worse)}.")
     return " ".join([*sentences, *_beside_controls(ends, controls, factors)])
+
+
+def _listed(rules: dict[str, list[str]]) -> str:
+    return joined([f"{rule} (at spread {joined(spreads)})" for rule, spreads in rules.items()])
 
 
 def _beside_controls(ends: Results, controls: dict[str, str], factors: list[str]) -> list[str]:
@@ -110,7 +115,9 @@ def _beside_controls(ends: Results, controls: dict[str, str], factors: list[str]
             worse.append(rule)
     sentences = [
         "A factor changes the mean rate too, so some have a control with about that rate for all, "
-        f"whatever their staleness; over all spreads: {joined(parts)}."
+        "whatever their staleness (not quite: a client's first session has no staleness to go by, "
+        "so a factor leaves the first and largest rates as they are); over all spreads: "
+        f"{joined(parts)}."
     ]
     if better:
         sentences.append(f"So clearly better than its control is {joined(better)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,20 +27,22 @@ _RIVALS = ("fedavg", "fedasync")
 
 
 def run(cell: Cell) -> list[Row]:
-    """Plan with every device's budget scaled, and train: a row a partition and task.
+    """Plan with every device's budget scaled, and train: a row a partition, replay and task.
 
-    The plan knows nothing of the partition: both are trained with the same one.
+    The plan knows nothing of the partition: all are trained with the same one.
     """
     scenario = scaled(drawn_fleet(cell), devices__energy_budget_j=cell["budget"])
     backend = cell["planner"] if cell["method"] == "optimised" else cell["method"]
     plan, report = make_plan(scenario, backend, gap=cell["gap"])
     spread = coverage(scenario, plan.sessions)
     rows: list[Row] = []
-    for partition in cell["partitions"]:
-        result = replayed(scenario, plan, cell.seed, dirichlet=float(partition))
+    for partition, k in product(cell["partitions"], range(cell["replays"])):
+        seed = cell.seed * cell["replays"] + k
+        result = replayed(scenario, plan, seed, dirichlet=float(partition))
         rows += [
             {
                 "partition": partition,
+                "replay": k,
                 "task": task.name,
                 "energy_j": math.fsum(report.device_energy_j),
                 "accuracy": result.accuracy[task.name],
@@ -72,19 +75,19 @@ def coverage(scenario: Scenario, sessions: Sessions) -> list[float | None]:
     return found
 
 
-def gain(results: Results, rival: str, column: str = "accuracy") -> Interval:
-    """Return how far the optimised curve is above a rival's at equal energy, over seeds.
+def gain(results: Results, rival: str, column: str = "accuracy") -> dict[int, float]:
+    """Return how far the optimised curve is above a rival's at equal energy, by seed.
 
     The mean over the energies that both curves reach, and over the rows at one energy.
     """
-    values = []
-    for _, of_seed in results.groups("seed"):
+    values = {}
+    for seed, of_seed in results.groups("seed"):
         curves = []
         for method in ("optimised", rival):
             rows = of_seed.where(method=method)
             curves += [rows.column("energy_j"), rows.column(column)]
-        values.append(difference_of_curves(*curves))
-    return mean_interval(values)
+        values[seed] = difference_of_curves(*curves)
+    return values
 
 
 def draw(results: Results) -> Figure:
@@ -121,23 +124,28 @@ def _skew(partition: str) -> str:
 def read(results: Results) -> str:
     """Say whether the optimised plans are above both baselines at equal energy, and why not."""
     partitions = results.levels("partition")
-    gains = {p: {r: gain(results.where(partition=p), r) for r in _RIVALS} for p in partitions}
     sentences = [
         "Test accuracy of the optimised plans minus that of the baselines at equal energy, mean "
         "over the energies that both curves reach and over the tasks, with 95 % intervals over "
         f"{len(results.levels('seed'))} fleets."
     ]
     for partition in partitions:
-        numbers = [f"{points(gains[partition][r])} against {_NAMES[r]}" for r in _RIVALS]
+        rows = results.where(partition=partition)
+        gains = {r: mean_interval(gain(rows, r).values()) for r in _RIVALS}
+        losses = {r: mean_interval(gain(rows, r, "loss").values()) for r in _RIVALS}
+        numbers = [
+            f"{points(gains[r])} against {_NAMES[r]} (test loss {amount(losses[r])})"
+            for r in _RIVALS
+        ]
+        parts = [
+            f"{task} {points(mean_interval(gain(rows.where(task=task), 'fedasync').values()))}"
+            for task in results.levels("task")
+        ]
         sentences.append(
-            f"With {_skew(partition)}: {joined(numbers)}; {_outcome(gains[partition])}."
+            f"With {_skew(partition)}: {joined(numbers)}; {_outcome(gains)}. By task against "
+            f"FedAsync: {joined(parts)}."
         )
-    parts = []
-    for task in results.levels("task"):
-        rows = results.where(task=task, partition=partitions[0])
-        parts.append(f"{task} {points(gain(rows, 'fedasync'))}")
-    sentences.append(f"By task against FedAsync, {_skew(partitions[0])}: {joined(parts)}.")
-    return " ".join([*sentences, *_reasons(results, gains)])
+    return " ".join([*sentences, *_reasons(results)])
 
 
 def _outcome(gains: dict[str, Interval]) -> str:
@@ -150,36 +158,44 @@ def _outcome(gains: dict[str, Interval]) -> str:
     return f"not clearly above {joined(same)}"
 
 
-def _reasons(results: Results, gains: dict[str, dict[str, Interval]]) -> list[str]:
+def _reasons(results: Results) -> list[str]:
     """Say what differs between the plans themselves, and what that explains."""
-    plans = results.where(partition=results.levels("partition")[0])
-    more = {r: gain(plans, r, "progress") for r in _RIVALS}
+    partitions = results.levels("partition")
+    plans = results.where(partition=partitions[0])
+    more = {r: mean_interval(gain(plans, r, "progress").values()) for r in _RIVALS}
     sentences = [
         "The progress A of the bound at equal energy, mean of the tasks, is "
         + joined([
             verdict(more[r], f"higher than {_NAMES[r]}'s", f"lower than {_NAMES[r]}'s",
-                    f"not clearly apart from {_NAMES[r]}'s")
+                    f"not clearly apart from {_NAMES[r]}'s") + f" ({more[r].mean:+.3f})"
             for r in _RIVALS
         ])
-        + f" ({joined([f'{more[r].mean:+.3f}' for r in _RIVALS])})."
+        + "."
     ]  # fmt: skip
     spread = {m: plans.where(method=m).by_seed("coverage", np.nanmean) for m in _NAMES}
-    less = [r for r in _RIVALS if paired(spread["optimised"], spread[r]).is_below]
     values = [f"{amount(mean_interval(spread[m].values()))} ({_NAMES[m]})" for m in _NAMES]
     sentences.append(
         f"Progress is spread over the devices' data with a coverage of {joined(values)}."
     )
-    uneven = [p for p in gains if p != "inf"]
-    if "inf" in gains and uneven:
-        lost = [r for r in less if gains["inf"][r].mean > gains[uneven[0]][r].mean]
-        if lost:
-            names = joined([_NAMES[r] for r in lost])
-            sentences.append(
-                f"Against {names} label skew costs the optimised plans their lead, or part of it: "
-                "the bound charges every session with its device's dissimilarity and does not see "
-                "that dissimilarities cancel when all take part, so the plans lean on the devices "
-                "that are cheap and alike."
-            )
+    less = [r for r in _RIVALS if paired(spread["optimised"], spread[r]).is_below]
+    uneven = next((p for p in partitions if p != "inf"), None)
+    if not less or uneven is None or "inf" not in partitions:
+        return sentences
+    sentences.append(
+        "The bound charges every session with its device's dissimilarity and does not see that "
+        "dissimilarities cancel when all take part, so the optimised plans lean on devices that "
+        "are cheap and alike, which label skew should punish."
+    )
+    lost = {
+        r: paired(gain(results.where(partition="inf"), r), gain(results.where(partition=uneven), r))
+        for r in less
+    }
+    numbers = [f"{points(lost[r])} against {_NAMES[r]}" for r in less]
+    shown = [_NAMES[r] for r in less if lost[r].is_above]
+    sentences.append(
+        f"Without skew their lead is larger by {joined(numbers)}: "
+        + (f"shown against {joined(shown)}." if shown else "not shown by these fleets.")
+    )
     return sentences
 
 
