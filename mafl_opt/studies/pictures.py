@@ -15,6 +15,8 @@ from mafl_opt.studies.statistics import Interval
 
 __all__ = ["Line", "draw_lines", "empty_figure", "spread_out"]
 
+#: Of the lines beyond as many as there are colours.
+_DASHES = ("-", "--", ":")
 #: More marks than this on a line hide it.
 _MOST_MARKS = 15
 
@@ -54,7 +56,8 @@ def draw_lines(
     With `is_share` the ordinates are percentages of a whole, and intervals stay within 0 to 100.
     """
     for index, line in enumerate(lines):
-        colour = LINE_COLOURS[index % len(LINE_COLOURS)]
+        dash, place = divmod(index, len(LINE_COLOURS))
+        colour = LINE_COLOURS[place]
         mean, low, high = (
             np.array([getattr(i, end) for i in line.y]) for end in ("mean", "low", "high")
         )
@@ -65,7 +68,8 @@ def draw_lines(
         few = len(line.x) <= _MOST_MARKS
         axes.plot(
             line.x, mean, color=colour, label=line.label, linewidth=1.6, markersize=6,
-            marker=MARKERS[index % len(MARKERS)] if few else "", markeredgecolor=INK, zorder=3,
+            linestyle=_DASHES[dash % len(_DASHES)], markeredgecolor=INK, zorder=3,
+            marker=MARKERS[index % len(MARKERS)] if few else "",
         )  # fmt: skip
         if few:
             across = None

@@ -10,12 +10,17 @@ __all__ = ["amount", "joined", "points", "ratio", "share", "verdict"]
 
 
 def amount(interval: Interval, unit: str = "", digits: int = 3) -> str:
-    """Return a mean with its interval, such as ``1.52 J (1.4 to 1.64)``."""
+    """Return a mean with its interval, such as ``1.52 J (1.4 to 1.64)``.
+
+    Without the interval where all seeds have the same.
+    """
     unit = f" {unit}" if unit else ""
     if interval.count == 0:
         return "no number"
     if interval.count == 1:
         return f"{interval.mean:.{digits}g}{unit} (one seed)"
+    if interval.low == interval.high:
+        return f"{interval.mean:.{digits}g}{unit}"
     low, mean, high = (f"{v:.{digits}g}" for v in (interval.low, interval.mean, interval.high))
     return f"{mean}{unit} ({low} to {high})"
 

@@ -231,7 +231,7 @@ def test_bound_reading_says_that_it_holds_and_how_loosely():
     text = read("bound-measurement", bound_rows(4.0))
     assert "None of 64 measurements" in text
     assert "the nearest is 4 times below" in text
-    assert "wine 1 (1 to 1)" in text
+    assert "wine 1 " in text
     assert "32 of the 64 bounds are above V^2" in text
 
 
@@ -262,7 +262,7 @@ def test_scalability_reading_says_growth_and_checks(feasible, said):
     assert said in text
     assert "devices, between the last two like the power 2.00" in text
     assert "tasks, between the last two like the power 1.00" in text
-    assert "objective of greedy is above that of prices by 10 % (10 to 10) with 10 devices" in text
+    assert "objective of greedy is above that of prices by 10 % with 10 devices" in text
 
 
 def round_row(number, accuracy, loss, **more):
@@ -283,7 +283,7 @@ def test_baseline_reading_says_whether_it_learns(end, said):
     text = read("baseline", rows)
     assert said in text
     assert ("No seed reaches 90 %" in text) == (end < 0.9)
-    assert "rises in 0 % (0 to 0)" in text
+    assert "rises in 0 % of the rounds" in text
 
 
 @pytest.mark.parametrize(

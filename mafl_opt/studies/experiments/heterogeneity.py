@@ -113,9 +113,10 @@ def read(results: Results) -> str:
     )  # fmt: skip
     idle = [amount(mean_interval(r.column("idle_devices"))) for r in (low, high)]
     return " ".join([
-        f"As dissimilarities grow from {least:g} to {most:g} times 0 to 2, the half of the devices "
-        f"with the more similar data goes from {shares[0]} to {shares[1]} of the progress, a "
-        f"change of {points(shift)} (95 % intervals over {len(results.levels('seed'))} fleets).",
+        f"As dissimilarities, spread from 0 to 2, are scaled by {least:g} to {most:g}, the half of "
+        f"the devices with the more similar data goes from {shares[0]} to {shares[1]} of the "
+        f"progress, a change of {points(shift)} (95 % intervals over "
+        f"{len(results.levels('seed'))} fleets).",
         answer,
         f"The rank correlation of a device's work with its dissimilarity goes from {ranks[0]} to "
         f"{ranks[1]}.",
