@@ -23,7 +23,7 @@ __all__ = ["EXPERIMENT"]
 #: Intervals of ratios that reach further than this factor from the mean are drawn so far.
 _WIDEST = 30.0
 #: Classes of a plan's mean staleness: up to these.
-_STALENESS = ((0.0, "none"), (0.5, "up to 0.5"), (math.inf, "above 0.5"))
+_STALENESS = ((0.0, "0"), (0.5, "up to 0.5"), (math.inf, "above 0.5"))
 
 
 def fleet(cell: Cell) -> Scenario:
@@ -170,10 +170,15 @@ def read(results: Results) -> str:
             f"None of {len(good)} measurements (plans times tasks, {seeds} seeds) is above its "
             f"bound; the nearest is {nearest:.3g} times below."
         )
-    for by, words in (("dirichlet", "Dirichlet"), ("staleness", "mean staleness")):
+    classes = [name for _, name in _STALENESS]
+    for by, words, levels in (
+        ("dirichlet", "Dirichlet", good.levels("dirichlet")),
+        ("staleness", "a mean staleness of", [c for c in classes if c in good.levels("staleness")]),
+    ):
         parts = [
-            f"{ratio(mean_interval(slack_by_seed(rows).values()))} for {words} {level}"
-            for level, rows in good.groups(by)
+            f"{ratio(mean_interval(slack_by_seed(good.where(**{by: level})).values()))} for "
+            f"{words} {level}"
+            for level in levels
         ]
         sentences.append(f"Bound over measurement, geometric mean: {joined(parts)}.")
     ranks = []
