@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mafl_opt.report.page.page import write_report
     from mafl_opt.solvers.dcp import classify
     from mafl_opt.solvers.registry import backends, solve
+    from mafl_opt.studies.study import StudyResult, study
     from mafl_opt.validation.calibration.calibrate import Calibration, calibrate
     from mafl_opt.validation.federate import federate
     from mafl_opt.validation.history import History
@@ -56,6 +57,8 @@ _HOME = {
     "write_report": "report.page.page",
     "backends": "solvers.registry",
     "solve": "solvers.registry",
+    "StudyResult": "studies.study",
+    "study": "studies.study",
     "Calibration": "validation.calibration.calibrate",
     "calibrate": "validation.calibration.calibrate",
     "History": "validation.history",
@@ -80,6 +83,7 @@ __all__ = [
     "Replay",
     "Scenario",
     "Sessions",
+    "StudyResult",
     "Termination",
     "Uncertainty",
     "__version__",
@@ -94,6 +98,7 @@ __all__ = [
     "replay",
     "solve",
     "stress",
+    "study",
     "write_report",
 ]
 

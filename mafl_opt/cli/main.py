@@ -22,6 +22,7 @@ from mafl_opt.cli.learning_commands import federate, stress
 from mafl_opt.cli.plan_commands import backends, check, replay, solve
 from mafl_opt.cli.report_command import report
 from mafl_opt.cli.scenario_commands import init, show
+from mafl_opt.cli.study_command import study
 from mafl_opt.core.errors import MaflError
 
 __all__ = ["main"]
@@ -81,6 +82,6 @@ def main(context: click.Context) -> None:
 
 for _command in (
     init, show, solve, check, explain, replay, demo, backends, classify, compare, export, federate,
-    stress, calibrate, bound_report, report,
+    stress, calibrate, bound_report, report, study,
 ):  # fmt: skip
     main.add_command(_command)

@@ -17,7 +17,7 @@ from mafl_opt.report.table import format_number
 if TYPE_CHECKING:
     from mafl_opt.report.bound_report import BoundReport
 
-__all__ = ["draw_bound_report"]
+__all__ = ["draw_bound_report", "label_decades"]
 
 _ROWS = {
     "measured": "mean of |grad F|^2 along the replay",
@@ -68,16 +68,16 @@ def _draw(axes: Axes, report: BoundReport, task: str, measure: str, colour: str)
             markeredgecolor=INK, markersize=6, linestyle="none", label=backend, zorder=3,
         )  # fmt: skip
     axes.set_xscale("log")
-    _label_decades(axes.xaxis)
+    label_decades(axes.xaxis)
     if measure == "measured":
         axes.set_yscale("log")
-        _label_decades(axes.yaxis)
+        label_decades(axes.yaxis)
         ends = [v for o in outcomes for v in (o.bound, o.measured) if v]
         axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=INK, linewidth=1.0)
     axes.legend(fontsize=8, frameon=False)
 
 
-def _label_decades(axis: Axis) -> None:
+def label_decades(axis: Axis) -> None:
     """Label 1, 2 and 5 of each decade: on less than a decade, matplotlib's labels overlap."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,0 +1,1 @@
+"""One module a study: what a run does, the picture, and the reading."""
