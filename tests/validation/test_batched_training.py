@@ -249,6 +249,15 @@ def test_compiled_model_is_the_same_bit_for_bit_in_any_company():
     assert all(map(torch.equal, together, train_sessions(model, *data, sessions[::-1])[::-1]))
 
 
+def test_compiled_sessions_may_receive_one_model_or_several():
+    model, data = COMPILED["sigmoid"](), data_of()
+    sessions = sessions_of(model, UNEQUAL)
+    for k in (1, 4, 5):
+        sessions[k] = replace(sessions[k], start=sessions[0].start)
+    assert_same(model, data, sessions)
+    assert_same(model, data, [replace(s, start=sessions[0].start) for s in sessions])
+
+
 def test_compiled_training_in_float32_is_near_that_in_float64():
     model, (inputs, labels) = COMPILED["tanh"](), data_of()
     sessions = sessions_of(model, UNEQUAL)
@@ -267,13 +276,15 @@ def test_compiled_training_goes_back_to_parameters_that_are_not_finite():
     assert not any(bool(torch.isfinite(v).all()) for v in train_sessions(model, *data, sessions))
 
 
-def test_compiled_training_refuses_rows_and_labels_that_are_not_there():
+def test_compiled_training_refuses_rows_labels_and_parameters_that_are_not_there():
     model, (inputs, labels) = COMPILED["logistic"](), data_of()
     (session,) = sessions_of(model, [((4,), 0.1, 0.0, "sgd")])
     for row in (-1, len(labels)):
         wrong = replace(session, batches=(torch.tensor([0, row]),))
         with pytest.raises(IndexError, match=r"rows .* of 40 samples"):
             train_sessions(model, inputs, labels, [wrong])
+    with pytest.raises(IndexError, match=r"434 numbers for 435 parameters"):
+        train_sessions(model, inputs, labels, [replace(session, start=session.start[:-1])])
     with pytest.raises(IndexError, match=r"labels 0\.\.3 for 3 outputs"):
         train_sessions(model, inputs, labels.clamp(max=2).index_fill(0, torch.tensor([1]), 3),
                        [session])  # fmt: skip

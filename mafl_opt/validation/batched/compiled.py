@@ -45,7 +45,8 @@ def train_compiled(
     Raises
     ------
     IndexError
-        If a mini-batch has a row that is not there, or one whose label has no output.
+        If a mini-batch has a row that is not there, a label has no output, or a model has not as
+        many numbers as the network has parameters.
     """
     # Imported here: numba takes a while, and networks with convolutions go without it.
     from mafl_opt.validation.batched.kernels import train_dense
@@ -58,13 +59,14 @@ def train_compiled(
     rows = torch.cat(parts).numpy() if parts else np.empty(0, np.int64)
     _require_rows(rows, labels.numpy(), int(program[-1, 1]))
     sizes = [_sizes(session) for session in sessions]
-    count = len(sessions[0].start)
-    padded = -(-count // _ALIGNED) * _ALIGNED
-    values = inputs.new_empty((len(sessions), padded))
-    values[:, count:] = 0
-    for value, session in zip(values, sessions, strict=True):
-        value[:count] = session.start
-    remembered = any(s.proximal or s.optimizer == "adam" for s in sessions)
+    # Many sessions begin with one model, which then need not be copied.
+    models = {id(session.start): session.start for session in sessions}
+    places = {name: place for place, name in enumerate(models)}
+    first, *others = models.values()
+    _require_length(layers, len(first))
+    starts = torch.stack([first, *others]) if others else first[None]
+    count = len(first)
+    values = inputs.new_empty((len(sessions), -(-count // _ALIGNED) * _ALIGNED))
     train_dense(
         program,
         constants.astype(table.dtype),
@@ -76,7 +78,8 @@ def train_compiled(
         np.array([session.learning_rate for session in sessions], table.dtype),
         np.array([session.proximal for session in sessions], table.dtype),
         np.array([session.optimizer == "adam" for session in sessions]),
-        (values.clone() if remembered else values).numpy(),
+        np.ascontiguousarray(starts.detach().numpy()),
+        np.array([places[id(session.start)] for session in sessions]),
         values.numpy(),
     )
     return list(values[:, :count].unbind(0))
@@ -100,6 +103,13 @@ def _require_rows(rows: NDArray[np.int64], labels: NDArray[np.int64], classes: i
         raise IndexError(f"rows {rows.min()}..{rows.max()} of {len(labels)} samples")
     if len(rows) and not 0 <= labels.min() <= labels.max() < classes:
         raise IndexError(f"labels {labels.min()}..{labels.max()} for {classes} outputs")
+
+
+def _require_length(layers: Sequence[Layer], length: int) -> None:
+    blocks = [b for layer in layers if isinstance(layer, Dense) for b in (layer.weight, layer.bias)]
+    needed = max(block.span.stop for block in blocks if block is not None)
+    if length != needed:
+        raise IndexError(f"a model of {length} numbers for {needed} parameters")
 
 
 def _write_program(

@@ -291,8 +291,9 @@ def _train(program, constants, inputs, labels, rows, sizes, rate, proximal, adam
 
 @compiled
 def train_dense(
-    program, constants, inputs, labels, rows, sizes, ends, rates, proximal, adam, starts, values
-):
+    program, constants, inputs, labels, rows, sizes, ends, rates, proximal, adam, starts, which,
+    values,
+):  # fmt: skip
     """Train sessions, each on its own.
 
     Parameters
@@ -310,16 +311,22 @@ def train_dense(
     ends : (sessions, 2), int64
         Steps and rows up to the end of each session.
     rates, proximal, adam : (sessions,)
-    starts : (sessions, parameters)
-    values : (sessions, parameters)
-        Equal to the starts; becomes the local models.
+    starts : (models, parameters)
+        Received models.
+    which : (sessions,), int64
+        The one that each session received.
+    values : (sessions, at least parameters)
+        Becomes the local models.
     """
     step = row = 0
     for k in range(len(ends)):
         steps, entries = ends[k]
+        start = starts[which[k]]
+        value = values[k, : len(start)]
+        value[:] = start
         if steps > step:
             _train(
                 program, constants, inputs, labels, rows[row:entries], sizes[step:steps],
-                rates[k], proximal[k], adam[k], starts[k], values[k],
+                rates[k], proximal[k], adam[k], start, value,
             )  # fmt: skip
         step, row = steps, entries
