@@ -13,6 +13,8 @@ ROUNDED_DOWN = 1e-6
 PROVED_BOUND = 1e-6
 #: The same float64 training steps in numpy and in torch: sums in another order, steps amplify it.
 SAME_TRAINING = 1e-10
+#: The same steps in float32 and in float64, some dozen of them: a few thousand roundings of 6e-8.
+SINGLE_TRAINING = 1e-4
 #: The enumeration admits what the checker admits, limits widened by 1e-9; with that much more
 #: room in a budget or cap the optimum can move by about as much, relative to it.
 ENUMERATED = 1e-7

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,13 @@ from mafl_opt.cli.arguments import (
     scenario_argument,
     seed_option,
 )
+from mafl_opt.cli.data_options import (
+    add_options,
+    folder_option,
+    make_schemes,
+    model_option,
+    spread_options,
+)
 from mafl_opt.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -27,25 +33,12 @@ __all__ = ["bound_report", "calibrate"]
 #: Exit code of a broken bound.
 FAILED = 1
 
-#: On which data.
-_DATA_OPTIONS = (
-    click.option("--data", metavar="DIR",
-                 help="Folder of image files, MNIST say; without it, embedded data."),
-    click.option("--model", default="auto", show_default=True, metavar="NAME",
-                 help="auto, logistic, mlp, cnn, lenet5 or resnet."),
-    click.option("--partition", type=click.Choice(["dirichlet", "shards", "iid"]),
-                 default="dirichlet", show_default=True, help="How classes are spread."),
-    click.option("--dirichlet", type=float, default=0.5, show_default=True, metavar="X",
-                 help="Concentration of the Dirichlet partition; inf: no label skew."),
-    click.option("--shards", type=click.IntRange(min=1), default=2, show_default=True,
-                 metavar="N", help="Runs of one class a device gets, for --partition shards."),
-    click.option("--drift", type=click.Choice(["none", "class", "label"]), default="none",
-                 show_default=True, help="How devices' data change over the slots."),
-    click.option("--drift-period", type=click.IntRange(min=1), default=4, show_default=True,
-                 metavar="N", help="Slots between two changes on a device."),
-    click.option("--warm-steps", type=click.IntRange(min=1), metavar="N",
-                 help="Train every model N steps before the plan begins: a warm start."),
+_warm_option = click.option(
+    "--warm-steps", type=click.IntRange(min=1), metavar="N",
+    help="Train every model N steps before the plan begins: a warm start.",
 )  # fmt: skip
+#: On which data.
+_data_options = add_options([folder_option, model_option, spread_options, _warm_option])
 #: How thoroughly to measure.
 _EFFORT_OPTIONS = (
     click.option("--runs", type=click.IntRange(min=2), default=4, show_default=True, metavar="N",
@@ -57,28 +50,11 @@ _EFFORT_OPTIONS = (
 )  # fmt: skip
 
 
-def _with(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
 def _schemes(scenario: Scenario, flags: dict[str, Any]) -> dict[str, Any]:
     """Return partition, drift, model and start as the flags say; take them out of the flags."""
-    from mafl_opt.validation.holdings import DriftScheme
-    from mafl_opt.validation.partition import PartitionScheme
-
     steps = flags.pop("warm_steps")
     return {
-        "partition": PartitionScheme(
-            kind=flags.pop("partition"),
-            concentration=flags.pop("dirichlet"),
-            shards=flags.pop("shards"),
-        ),
-        "drift": DriftScheme(kind=flags.pop("drift"), period=flags.pop("drift_period")),
+        **make_schemes(flags),
         "model": flags.pop("model"),
         "warm_steps": {} if steps is None else dict.fromkeys(scenario.tasks.name, steps),
     }
@@ -86,8 +62,8 @@ def _schemes(scenario: Scenario, flags: dict[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @scenario_argument
-@_with(_DATA_OPTIONS)
-@_with(_EFFORT_OPTIONS)
+@_data_options
+@add_options(_EFFORT_OPTIONS)
 @click.option("--operations-per-cycle", type=float, metavar="X",
               help="Write model sizes and cycles a sample too, for such processors.")  # fmt: skip
 @click.option("--figures", metavar="FILE",
@@ -128,7 +104,7 @@ def calibrate(
 
 @click.command("bound-report")
 @scenario_argument
-@_with(_DATA_OPTIONS)
+@_data_options
 @click.option("--plans", type=click.IntRange(min=3), default=30, show_default=True, metavar="N",
               help="Plans to make and replay.")  # fmt: skip
 @seed_option

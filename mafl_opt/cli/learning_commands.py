@@ -17,6 +17,7 @@ from mafl_opt.cli.arguments import (
     scenario_argument,
     seed_option,
 )
+from mafl_opt.cli.data_options import device_option, make_schemes, model_option, spread_options
 from mafl_opt.cli.progress import show_progress
 from mafl_opt.cli.world_options import NUMBERS, make_uncertainty, world_options
 from mafl_opt.core.errors import InputError
@@ -31,24 +32,24 @@ FAILED = 1
 @click.argument("system", metavar="SYSTEM")
 @click.option("--data", default="digits", show_default=True, metavar="DIR|NAME",
               help="Folder of image files, or an embedded set.")  # fmt: skip
-@click.option("--model", default="auto", show_default=True, metavar="NAME",
-              help="auto, logistic, mlp, cnn, lenet5 or resnet.")  # fmt: skip
+@model_option
 @click.option("--clients", type=click.IntRange(min=1), default=10, show_default=True, metavar="N")
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="End after N aggregations.")
 @click.option("--sessions", type=click.IntRange(min=1), metavar="N",
               help="End after N uploads: equal local work for every system.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
               help="Change a setting of the system; may be repeated.")  # fmt: skip
-@click.option("--dirichlet", type=float, default=0.5, show_default=True, metavar="X",
-              help="Label skew of the clients' data; inf: none.")  # fmt: skip
+@spread_options
 @click.option("--delay", type=float, callback=finite, default=1.0, show_default=True, metavar="S",
               help="Mean virtual time of a session.")  # fmt: skip
 @click.option("--evaluate-every", type=click.IntRange(min=1), default=1, show_default=True,
               metavar="N", help="Test the model every N rounds.")  # fmt: skip
 @click.option("--real-time", type=float, callback=finite, metavar="SCALE",
               help="Run in real time, SCALE real seconds a virtual one.")  # fmt: skip
-@click.option("--checkpoint", metavar="FILE",
-              help="Keep the run's state in this .npz file, every ten rounds.")  # fmt: skip
+@device_option
+@click.option("--checkpoint", metavar="FILE", help="Keep the run's state in this .npz file.")
+@click.option("--checkpoint-every", type=click.IntRange(min=1), default=10, show_default=True,
+              metavar="N", help="Write it every N rounds.")  # fmt: skip
 @click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same run.")
 @seed_option
 @out_option("History file to write, .json.")
@@ -56,9 +57,9 @@ FAILED = 1
 @quiet_option
 def federate(
     system: str, data: str, model: str, clients: int, rounds: int | None, sessions: int | None,
-    settings: tuple[str, ...], dirichlet: float, delay: float, evaluate_every: int,
-    real_time: float | None, checkpoint: str | None, resume: str | None, seed: int | None,
-    out: str, as_json: bool, quiet: bool,
+    settings: tuple[str, ...], delay: float, evaluate_every: int, real_time: float | None,
+    device: str, checkpoint: str | None, checkpoint_every: int, resume: str | None,
+    seed: int | None, out: str, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Run a learning system without a plan.
 
@@ -72,13 +73,13 @@ def federate(
     from mafl_opt.validation.engine.real_time import RealTime
     from mafl_opt.validation.federate import FederationOptions
     from mafl_opt.validation.federate import federate as run
-    from mafl_opt.validation.partition import PartitionScheme
     from mafl_opt.validation.systems.registry import make_system
 
     options = FederationOptions(
-        partition=PartitionScheme(concentration=dirichlet),
         delays=Delays(mean_s=delay),
         evaluate_every=evaluate_every,
+        device=device,
+        **make_schemes(flags),
     )
     if rounds is None and sessions is None:
         rounds = 50
@@ -86,8 +87,8 @@ def federate(
         history = run(
             make_system(system, changes), data, model, clients=clients, rounds=rounds,
             sessions=sessions, seed=seed or 0, options=options, progress=progress,
-            checkpoint=checkpoint, resume=resume,
             clock=None if real_time is None else RealTime(scale=real_time),
+            checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
         )  # fmt: skip
     history.save(path)
     if as_json:

@@ -17,6 +17,13 @@ from mafl_opt.cli.arguments import (
     scenario_argument,
     seed_option,
 )
+from mafl_opt.cli.data_options import (
+    device_option,
+    folder_option,
+    make_schemes,
+    model_option,
+    spread_options,
+)
 from mafl_opt.cli.progress import show_progress
 from mafl_opt.cli.world_options import make_uncertainty, world_options
 from mafl_opt.core.errors import InputError
@@ -126,8 +133,11 @@ def check(
 @click.command()
 @scenario_argument
 @click.argument("plan", metavar="PLAN")
-@click.option("--data", metavar="DIR",
-              help="Folder of image files, MNIST say; without it, embedded data.")  # fmt: skip
+@folder_option
+@model_option
+@spread_options
+@click.option("--aggregation", type=click.Choice(["delta", "mixing"]), default="delta",
+              show_default=True, help="The server's rule.")  # fmt: skip
 @world_options
 @click.option(
     "--warm",
@@ -137,6 +147,9 @@ def check(
 )
 @click.option("--real-time", type=float, callback=finite, metavar="SCALE",
               help="Run in real time, SCALE real seconds a virtual one.")  # fmt: skip
+@click.option("--evaluate-every", type=click.IntRange(min=1), default=1, show_default=True,
+              metavar="N", help="Test the models every N aggregations.")  # fmt: skip
+@device_option
 @click.option("--checkpoint", metavar="FILE", help="Keep the replay's state in this .npz file.")
 @click.option("--resume", metavar="FILE", help="Go on from a checkpoint of the same replay.")
 @seed_option
@@ -145,9 +158,10 @@ def check(
 @quiet_option
 @click.pass_context
 def replay(
-    context: click.Context, /, scenario: str, plan: str, data: str | None, late: str,
-    warm: tuple[str, ...], real_time: float | None, checkpoint: str | None, resume: str | None,
-    seed: int | None, out: str, as_json: bool, quiet: bool, **numbers: float | None,
+    context: click.Context, /, scenario: str, plan: str, data: str | None, model: str,
+    aggregation: str, late: str, warm: tuple[str, ...], real_time: float | None,
+    evaluate_every: int, device: str, checkpoint: str | None, resume: str | None,
+    seed: int | None, out: str, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the models of SCENARIO exactly as PLAN says and record what they reach.
 
@@ -169,12 +183,19 @@ def replay(
     from mafl_opt.validation.replay import ReplayOptions
     from mafl_opt.validation.replay import replay as replay_plan
 
-    options = ReplayOptions(warm_steps=dict(_warm_steps(word) for word in warm))
+    options = ReplayOptions(
+        aggregation=aggregation,
+        model=model,
+        evaluate_every=evaluate_every,
+        device=device,
+        warm_steps=dict(_warm_steps(word) for word in warm),
+        **make_schemes(flags),
+    )
     clock = None if real_time is None else RealTime(scale=real_time)
     with show_progress("replay", silent=quiet or as_json) as progress:
         result = replay_plan(
             loaded, chosen, data=data, seed=seed or 0, progress=progress, checkpoint=checkpoint,
-            resume=resume, uncertainty=make_uncertainty(late, **numbers), options=options,
+            resume=resume, uncertainty=make_uncertainty(late, **flags), options=options,
             clock=clock,
         )  # fmt: skip
     result.save(path)

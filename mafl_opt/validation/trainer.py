@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,9 +115,14 @@ class Trainer:
     def _session(self, job: Job) -> LocalSession:
         rows, _ = self.tasks[job.task].held(job.client, job.version)
         drawn = draw_batches(job.work, len(rows), random_stream(*job.stream))
+        batches: Tensor | tuple[Tensor, ...]
+        if len({len(batch) for batch in drawn}) == 1:
+            batches = rows[torch.from_numpy(np.stack(drawn)).to(rows.device)]
+        else:
+            batches = tuple(rows[torch.from_numpy(batch).to(rows.device)] for batch in drawn)
         return LocalSession(
             start=job.start,
-            batches=tuple(rows[torch.from_numpy(batch).to(rows.device)] for batch in drawn),
+            batches=batches,
             learning_rate=job.work.learning_rate,
             proximal=job.work.proximal,
             optimizer=job.work.optimizer,

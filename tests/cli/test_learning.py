@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from replay_inputs import plan_of, replay_scenario
 
+import mafl_opt as mo
 from mafl_opt.cli.main import main
 
 TASKS = ("digits",)
@@ -76,25 +77,40 @@ def test_federate_refuses_what_has_no_meaning(arguments, words, tmp_path):
     assert not (tmp_path / "h.json").exists()
 
 
-def test_federated_run_goes_on_from_a_checkpoint(tmp_path):
-    common = (
-        "federate",
-        "fedavg",
-        "--clients",
-        4,
-        "--rounds",
-        12,
-        "--model",
-        "logistic",
-        "--quiet",
-    )
-    kept = tmp_path / "kept.npz"
-    one = run(*common, "--checkpoint", kept, "--out", tmp_path / "one.json")
-    two = run(*common, "--resume", kept, "--out", tmp_path / "two.json")
-    assert one.exit_code == two.exit_code == 0, one.output + two.output
-    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
-    other = run(*common, "--seed", 1, "--resume", kept, "--out", tmp_path / "three.json")
+def test_federate_spreads_data_as_told_and_resumes_with_equal_bits(tmp_path):
+    common = ("federate", "fedavg", "--model", "logistic", "--clients", 4, "--partition", "shards",
+              "--shards", 3, "--drift", "class", "--drift-period", 2, "--quiet")  # fmt: skip
+    kept, outs = tmp_path / "kept.npz", [tmp_path / f"{k}.json" for k in range(3)]
+    whole = ("--rounds", 4, "--checkpoint", kept, "--checkpoint-every", 3)
+    assert run(*common, *whole, "--out", outs[0]).exit_code == 0
+    assert run(*common, "--rounds", 4, "--resume", kept, "--out", outs[1]).exit_code == 0
+    first, second = (json.loads(out.read_text()) for out in outs[:2])
+    assert first == second
+    options = first["settings"]["options"]
+    assert options["partition"]["kind"] == "shards" and options["partition"]["shards"] == 3
+    assert options["drift"]["kind"] == "class" and options["drift"]["period"] == 2
+    other = run("federate", "fedavg", "--model", "logistic", "--clients", 4, "--partition", "iid",
+                "--rounds", 4, "--resume", kept, "--out", outs[2])  # fmt: skip
     assert_refused(other, "a checkpoint of this run")
+
+
+def test_replay_takes_network_partition_drift_and_rule_from_its_flags(files):
+    common = ("replay", files / "scenario.json", files / "plan.json", "--quiet", "--out")
+    out = files / "replay.json"
+    result = run(*common, out, "--model", "logistic", "--partition", "iid", "--drift", "label",
+                 "--drift-period", 2, "--aggregation", "mixing", "--evaluate-every",
+                 2)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    stored = json.loads(out.read_text())
+    options = stored["options"]
+    assert options["partition"]["kind"] == "iid" and options["drift"]["kind"] == "label"
+    assert options["aggregation"] == "mixing" and stored["parameters"] == {"digits": 650}
+    tested = [record["slot"] for record in stored["records"] if record["loss"] is not None]
+    assert tested == [0, *range(2, stored["records"][-1]["slot"] + 1, 2)]
+    # Without flags, what the Python function does without options.
+    assert run(*common, out).exit_code == 0
+    same = mo.replay(mo.Scenario.load(files / "scenario.json"), mo.Plan.load(files / "plan.json"))
+    assert json.loads(out.read_text())["loss"] == same.loss
 
 
 def test_stress_says_how_often_a_plan_breaks(files):

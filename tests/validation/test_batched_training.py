@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.validation.batched.compiled import can_compile
 from mafl_opt.validation.batched.network import find_layers
 from mafl_opt.validation.embedded import load_embedded
 from mafl_opt.validation.models import Model, build_model, wrap_module
@@ -76,6 +77,10 @@ MODELS = {
         nn.Flatten(), nn.Linear(144, 9), nn.ReLU(), nn.LayerNorm(9, elementwise_affine=False),
         nn.Linear(9, CLASSES),
     ),
+    "normalised pixels": lambda: wrapped(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.LayerNorm(200, elementwise_affine=False),
+        nn.Linear(200, CLASSES),
+    ),
     "residual": lambda: wrapped(Residual()),
     "normalised": lambda: wrapped(
         nn.Conv2d(1, 4, 3, stride=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.AvgPool2d(2),
@@ -83,7 +88,26 @@ MODELS = {
     ),
     "deciding": lambda: wrapped(Deciding()),
 }  # fmt: skip
-STACKED = ("relu", "tanh", "sigmoid", "in place", "dense")
+STACKED = ("relu", "tanh", "sigmoid", "in place", "dense", "normalised pixels")
+
+
+def dense(function: type[nn.Module], width: int = 9) -> Model:
+    return wrapped(
+        nn.Flatten(), nn.Linear(144, width), function(), nn.Linear(width, 6, bias=False),
+        function(), nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, CLASSES),
+    )  # fmt: skip
+
+
+#: Networks without convolutions, which have compiled kernels on a processor.
+COMPILED = {
+    "relu": lambda: dense(nn.ReLU),
+    "tanh": lambda: dense(nn.Tanh, 8),
+    "sigmoid": lambda: dense(nn.Sigmoid, 3),
+    "logistic": lambda: wrapped(nn.Flatten(), nn.Linear(144, CLASSES)),
+    "normalised": lambda: wrapped(
+        nn.Flatten(), nn.LayerNorm(144, elementwise_affine=False), nn.Linear(144, CLASSES),
+    ),
+}  # fmt: skip
 
 
 def data_of(shape=IMAGE, classes=CLASSES, samples=40, seed=0):
@@ -183,6 +207,87 @@ def test_training_in_groups_of_one_and_of_all_gives_the_same(monkeypatch):
     torch.testing.assert_close(
         train_sessions(model, *data, sessions), whole, rtol=tolerances.SAME_TRAINING, atol=0.0
     )
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("kernels", [True, False])
+def test_dense_networks_agree_compiled_and_stacked(name, kernels, monkeypatch):
+    model = COMPILED[name]()
+    layers = find_layers(model.module, IMAGE)
+    assert layers is not None and can_compile(layers, data_of()[0])
+    if not kernels:
+        monkeypatch.setattr("mafl_opt.validation.batched.together.can_compile", lambda *_: False)
+    assert_same(model, data_of(), sessions_of(model, UNEQUAL))
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    plan=plans, features=st.integers(1, 40), hidden=st.integers(1, 11), classes=st.integers(2, 9)
+)
+def test_compiled_training_agrees_on_networks_of_any_size(plan, features, hidden, classes):
+    # Matrix products go in blocks of four; every remainder must be right.
+    model = wrapped(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, classes))
+    data = data_of((features,), classes)
+    together = train_sessions(model, *data, sessions_of(model, plan))
+    alone = train_sessions(model, *data, sessions_of(model, plan), batched=False)
+    torch.testing.assert_close(
+        together, alone, rtol=tolerances.SAME_TRAINING, atol=tolerances.SAME_TRAINING
+    )
+
+
+def test_compiled_training_takes_rows_longer_than_a_tile():
+    model = wrapped(nn.Linear(1300, 6), nn.ReLU(), nn.Linear(6, CLASSES))
+    assert_same(model, data_of((1300,)), sessions_of(model, UNEQUAL))
+
+
+def test_compiled_model_is_the_same_bit_for_bit_in_any_company():
+    model, data = COMPILED["relu"](), data_of()
+    sessions = sessions_of(model, UNEQUAL)
+    together = train_sessions(model, *data, sessions)
+    single = [train_sessions(model, *data, [session])[0] for session in sessions]
+    assert all(map(torch.equal, together, single))
+    assert all(map(torch.equal, together, train_sessions(model, *data, sessions[::-1])[::-1]))
+
+
+def test_compiled_sessions_may_receive_one_model_or_several():
+    model, data = COMPILED["sigmoid"](), data_of()
+    sessions = sessions_of(model, UNEQUAL)
+    for k in (1, 4, 5):
+        sessions[k] = replace(sessions[k], start=sessions[0].start)
+    assert_same(model, data, sessions)
+    assert_same(model, data, [replace(s, start=sessions[0].start) for s in sessions])
+
+
+def test_compiled_training_in_float32_is_near_that_in_float64():
+    model, (inputs, labels) = COMPILED["tanh"](), data_of()
+    sessions = sessions_of(model, UNEQUAL)
+    short = [replace(session, start=session.start.float()) for session in sessions]
+    found = train_sessions(model, inputs.float(), labels, short)
+    for one, other in zip(found, train_sessions(model, inputs, labels, sessions), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerances.SINGLE_TRAINING)
+
+
+def test_compiled_training_goes_back_to_parameters_that_are_not_finite():
+    model, data = COMPILED["relu"](), data_of()
+    sessions = sessions_of(model, [((4, 4), 0.1, 0.0, "sgd"), ((3, 4), 0.1, 0.5, "adam")])
+    for session in sessions:
+        session.start[5] = np.nan
+    assert not any(bool(torch.isfinite(v).all()) for v in train_sessions(model, *data, sessions))
+
+
+def test_compiled_training_refuses_rows_labels_and_parameters_that_are_not_there():
+    model, (inputs, labels) = COMPILED["logistic"](), data_of()
+    (session,) = sessions_of(model, [((4,), 0.1, 0.0, "sgd")])
+    for row in (-1, len(labels)):
+        wrong = replace(session, batches=(torch.tensor([0, row]),))
+        with pytest.raises(IndexError, match=r"rows .* of 40 samples"):
+            train_sessions(model, inputs, labels, [wrong])
+    with pytest.raises(IndexError, match=r"434 numbers for 435 parameters"):
+        train_sessions(model, inputs, labels, [replace(session, start=session.start[:-1])])
+    with pytest.raises(IndexError, match=r"labels 0\.\.3 for 3 outputs"):
+        train_sessions(model, inputs, labels.clamp(max=2).index_fill(0, torch.tensor([1]), 3),
+                       [session])  # fmt: skip
 
 
 def test_gradient_goes_to_the_first_of_equal_pixels():

@@ -135,6 +135,7 @@ class NormalisationPass(Pass):
 
     def forward(self, value: Tensor) -> Tensor:
         """Normalise over the features."""
+        value = value if value.dim() == 3 else value.flatten(1, -2)
         variance, mean = torch.var_mean(value, dim=1, correction=0, keepdim=True)
         inverse = torch.rsqrt(variance + self.layer.epsilon)
         self.unit, self.scale = (value - mean) * inverse, inverse * self.layer.factor

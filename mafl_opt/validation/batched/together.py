@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mafl_opt.validation.batched.compiled import can_compile, train_compiled
 from mafl_opt.validation.batched.groups import Group, Limits, form_groups
 from mafl_opt.validation.batched.network import (
     Mapped,
@@ -52,6 +53,8 @@ def train_together(
     returned may be parts of one tensor.
     """
     layers = find_layers(model.module, tuple(inputs.shape[1:]))
+    if layers is not None and can_compile(layers, inputs):
+        return train_compiled(layers, inputs, labels, sessions)
     limits = _limits(model, layers, inputs)
     results = [session.start for session in sessions]
     for optimizer in ("sgd", "adam"):
