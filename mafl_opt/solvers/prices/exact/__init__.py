@@ -30,7 +30,6 @@ def solve(run: Run) -> dict[str, Any] | None:
         improver = Improver(run.problem, run.options.seed, run.stop)
         begun.append(Search(run, improver))
         warm_up(run, improver)
-        begun[0].heuristic.improve()
         begun[0].branch()
     if not begun:
         return None

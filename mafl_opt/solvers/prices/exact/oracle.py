@@ -151,21 +151,25 @@ class Oracle:
         worth = answer.price * self._budget + answer.value
         return np.asarray(out - worth[self.columns.device[self.choices.column]])
 
-    def thinned(self, tariff: Tariff, limits: Limits, box: RatioBox) -> Tariff:
-        """Drop session prices that no device's cheapest plans meet, if the bound stands.
+    def settled(self, tariff: Tariff, limits: Limits, box: RatioBox) -> tuple[Tariff, float]:
+        """Return a tariff as it will be written, and its bound on a node.
 
-        A column that costs a device several times its price too much stays out without it, and caps
+        Session prices that no device's cheapest plans meet are dropped, if the bound stands. A
+        column that costs a device several times its price too much stays out without it, and caps
         earn no more with a price less; certificates get several times shorter.
         """
-        value, answer = self.bound(tariff, limits, box)
+        tariff = tariff.shortened()
+        value, answer = self.bound(tariff, limits, box, exact=False)
         if not np.isfinite(value):
-            return tariff
+            return tariff, value
         least = np.full(len(self.columns), np.inf)
         np.minimum.at(least, self.choices.column, self.slacks(tariff, limits, answer))
         session = np.where(least > _SPARE * tariff.session, 0.0, tariff.session)
         thin = replace(tariff, session=session)
-        kept = self.bound(thin, limits, box)[0] >= value - _LOST * abs(value)
-        return thin if kept else tariff
+        kept = self.bound(thin, limits, box)[0]
+        if kept >= value - _LOST * abs(value):
+            return thin, kept
+        return tariff, self.bound(tariff, limits, box)[0]
 
     def shared(self, tariff: Tariff, *, exact: bool = True) -> float:
         """Return what the shared capacities earn at most: uplinks and step caps.
@@ -194,12 +198,9 @@ class Oracle:
         return total
 
     def bound(
-        self, tariff: Tariff, limits: Limits, box: RatioBox | None, *, exact: bool = True
+        self, tariff: Tariff, limits: Limits, box: RatioBox, *, exact: bool = True
     ) -> tuple[float, Answer]:
-        """Lower bound of O on a node, with the device plans that attain it.
-
-        Without a box, of the linear objective whose weights are the tariff's own.
-        """
+        """Lower bound of O on a node, with the device plans that attain it."""
         answer = self.ask(tariff, limits)
         value = float(answer.value.sum()) - self.shared(tariff, exact=exact)
-        return value + (0.0 if box is None else self.ratios(tariff, box)), answer
+        return value + self.ratios(tariff, box), answer
