@@ -28,7 +28,7 @@ _ELASTIC = 30.0
 # Tangents of Gamma' / A on a box, how far below it, relative, they may stay, and how often they are
 # moved before prices are asked for.
 _TANGENTS = 6
-_LOW, _TOUCHES = 1e-6, 4
+_LOW, _TOUCHES = 1e-5, 1
 # Plans by device at which the dearer ones are forgotten, and how many then stay.
 _MOST_PLANS, _KEPT_PLANS = 120, 60
 # Rounds after which an idle cut is dropped.
@@ -217,6 +217,13 @@ class Master:
             lp.changeColsBounds(
                 plans.size, self._plan_column + plans, np.zeros(plans.size), high
             )  # fmt: skip
+
+    def fix(self, plan: int) -> None:
+        """Let a device use one plan of the pool and no other, until the next `frame`."""
+        own = np.flatnonzero(self.pool.device == self.pool.device[plan])
+        mine = (own == plan).astype(float)
+        columns = (self._plan_column + own).astype(np.int32)
+        self._lp.changeColsBounds(own.size, columns, mine, mine)
 
     def _touch(self, k: int, m: int, a: float) -> None:
         """Put a tangent of Gamma' / A of a weighted task at a value of A."""

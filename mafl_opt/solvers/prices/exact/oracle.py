@@ -28,6 +28,8 @@ Plans = list[tuple[int, tuple[int, ...]]]
 # Session prices of columns that are this many times dearer than the price are not needed.
 _SPARE = 3.0
 _LOST = 1e-9
+# What knapsacks may earn less than the cuts say, relative to the objective.
+_NEAR = 5e-5
 
 
 class DeviceSplit(NamedTuple):
@@ -151,12 +153,15 @@ class Oracle:
         worth = answer.price * self._budget + answer.value
         return np.asarray(out - worth[self.columns.device[self.choices.column]])
 
-    def settled(self, tariff: Tariff, limits: Limits, box: RatioBox) -> tuple[Tariff, float]:
-        """Return a tariff as it will be written, and its bound on a node.
+    def settled(
+        self, tariff: Tariff, limits: Limits, box: RatioBox, target: float
+    ) -> tuple[Tariff, float]:
+        """Return a tariff as it will be written, and a bound that it gives on a node.
 
         Session prices that no device's cheapest plans meet are dropped, if the bound stands. A
         column that costs a device several times its price too much stays out without it, and caps
-        earn no more with a price less; certificates get several times shorter.
+        earn no more with a price less; certificates get several times shorter. Knapsacks are only
+        solved where that may lift the bound to the target.
         """
         tariff = tariff.shortened()
         value, answer = self.bound(tariff, limits, box, exact=False)
@@ -166,10 +171,12 @@ class Oracle:
         np.minimum.at(least, self.choices.column, self.slacks(tariff, limits, answer))
         session = np.where(least > _SPARE * tariff.session, 0.0, tariff.session)
         thin = replace(tariff, session=session)
-        kept = self.bound(thin, limits, box)[0]
-        if kept >= value - _LOST * abs(value):
-            return thin, kept
-        return tariff, self.bound(tariff, limits, box)[0]
+        kept = self.bound(thin, limits, box, exact=False)[0]
+        if kept < value - _LOST * abs(value):
+            thin, kept = tariff, value
+        if 0 < target - kept < _NEAR * abs(target):
+            kept = self.bound(thin, limits, box)[0]
+        return thin, kept
 
     def shared(self, tariff: Tariff, *, exact: bool = True) -> float:
         """Return what the shared capacities earn at most: uplinks and step caps.

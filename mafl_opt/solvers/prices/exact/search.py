@@ -14,6 +14,7 @@ from mafl_opt.formulations.pricing import Prices
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.prices.exact.dive import dive
 from mafl_opt.solvers.prices.exact.heuristic import Heuristic
 from mafl_opt.solvers.prices.exact.master import Master, Point
 from mafl_opt.solvers.prices.exact.node import Effort, Node, generate
@@ -47,14 +48,16 @@ _LOOSE, _TIGHT = 0.35, 0.05
 # The claim is a little stronger than the gap asks, for what rounding prices and sums costs.
 _CLOSER = 1e-3
 _LEAST_GAP = 3e-7
-# Time kept for deriving the certificate again, in what its tables take by the first of them, and at
-# most by the time limit.
-_RESERVE, _MOST_RESERVE = 1.5, 0.4
+# Time kept for deriving the certificate again, relative to what its tables take by those of some
+# nodes, and to the time limit at most; and what it may be late, in seconds or by the limit.
+_MEASURED, _RESERVE, _MOST_RESERVE = (4, 16, 64, 256, 1024), 1.2, 0.4
+_GRACE_S, _GRACE = 3.0, 0.03
 # What is claimed is lower by this, relative: the checker widens limits and rounds downwards.
 _GUARD = 2e-8
-# Nodes after which integer programs are tried, each twice the last; choices and effort they get.
+# Nodes between attempts at better plans at first, one more each time; choices and effort of integer
+# programs, at every other attempt.
 _FIRST_TRY = 1
-_QUICK, _THOROUGH = (200, 30), (300, 60)
+_COMBINED = 300, 60
 
 
 class Search:
@@ -76,8 +79,8 @@ class Search:
         bound = self.oracle.bound(nothing, self.oracle.free, box)[0]
         self.root = Node(box=box, splits=(), bound=bound, tariff=nothing)
         self._open = [self.root]
-        self._solved, self._next_try = 0, _FIRST_TRY
-        self._seconds_a_table: float | None = None
+        self._solved, self._next_try, self._tries = 0, _FIRST_TRY, 0
+        self._seconds_a_table = 0.0
 
     @property
     def top(self) -> float:
@@ -107,19 +110,24 @@ class Search:
             node = min(self._open, key=lambda n: n.bound)
             self._open.remove(node)
             self._open += self._work(node)
-            self._keep_time()
+            self._keep_time(node.tariff)
 
-    def _keep_time(self) -> None:
-        """Reserve what deriving the certificate again will take, by what the root's takes."""
+    def _keep_time(self, tariff: Tariff) -> None:
+        """Reserve what deriving the certificate again will take, by what one price table takes."""
         limit = self.run.options.time_limit
         if limit is None:
             return
-        if self._seconds_a_table is None:
+        if self._solved in _MEASURED:
+            alone = {
+                "kind": "tree", "bound": self.top, "tree": {"prices": 0},
+                "prices": [tariff.to_dict(self.oracle.columns)],
+            }  # fmt: skip
             begun = time.perf_counter()
-            certified_bound(self.run.problem.scenario, self.certificate())
+            certified_bound(self.run.problem.scenario, alone)
             self._seconds_a_table = time.perf_counter() - begun
         tables = len({id(node.tariff) for node in self._needed(self.bound())})
-        self.run.reserve = min(_RESERVE * tables * self._seconds_a_table, _MOST_RESERVE * limit)
+        late = _RESERVE * tables * self._seconds_a_table - max(_GRACE_S, _GRACE * limit)
+        self.run.reserve = min(max(late, 0.0), _MOST_RESERVE * limit)
 
     def bound(self) -> float:
         """Least bound of the leaves."""
@@ -156,7 +164,7 @@ class Search:
         if point is None or node.bound >= self.target or self.run.stop():
             return []
         candidates: list[RatioSplit | DeviceSplit] = [*device_candidates(master, point, _TRIES)]
-        self._seek_plans(point, tariff)
+        self._seek_plans(point, tariff, limits)
         rest = trim(oracle, node, self.target)
         ratio = ratio_candidate(master, rest.box, point, losses)
         share = self.target - node.bound
@@ -189,11 +197,11 @@ class Search:
 
     def _offer_tariff(self, node: Node, tariff: Tariff) -> None:
         limits = self.oracle.limits(node.splits)
-        short, bound = self.oracle.settled(tariff, limits, node.box)
+        short, bound = self.oracle.settled(tariff, limits, node.box, self.target)
         if bound > node.bound:
             node.tariff, node.bound = short, bound
 
-    def _seek_plans(self, point: Point, tariff: Tariff) -> None:
+    def _seek_plans(self, point: Point, tariff: Tariff, limits: Limits) -> None:
         """Turn a node's point into plans: as it is, rounded, or by an integer program."""
         x = self.master.pool.usage(point.plans)
         self.heuristic.offer(np.flatnonzero(x > 0.5), "node")
@@ -206,9 +214,14 @@ class Search:
             wish = np.bincount(self.oracle.choices.column, x, minlength=len(c))
             recover(self.run, self.improver, np.clip(wish, 0, 1), prices, thorough=False)
         elif self._solved >= self._next_try:
-            self._next_try = 2 * self._next_try + 6
-            most, effort = _QUICK if self._solved == 1 else _THOROUGH
-            self.heuristic.around(point, tariff, most, effort)
+            self._tries += 1
+            self._next_try += _FIRST_TRY + self._tries
+            self.heuristic.offer(dive(self.master, point, limits, self.run.stop), "dive")
+            best = self.run.schedule
+            if best is not None:
+                self.run.offer(self.improver.descend(best), "local search")
+            if self._tries % 2 == 0:
+                self.heuristic.around(point, tariff, *_COMBINED)
 
     def certificate(self) -> dict[str, Any]:
         """Return the tree with its prices, as a certificate, no deeper than its bound needs."""
