@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 _ROUNDS = 2
 # Shares from here on are whole, and up to here nothing.
 _WHOLE, _NOTHING = 0.999, 1e-6
+_HAIR = 1e-10
 
 
 def dive(master: Master, point: Point, limits: Limits, stop: Callable[[], bool]) -> Ints:
@@ -36,23 +37,26 @@ def dive(master: Master, point: Point, limits: Limits, stop: Callable[[], bool])
     Returns
     -------
     choices : (used,)
-        Of the plans fixed; they keep all limits together, up to the tolerances of HiGHS.
+        Of the plans fixed; they keep all limits together.
     """
     pool, oracle = master.pool, master.oracle
     fixed: list[int] = []
     devices: set[int] = set()
     while not stop():
-        free = ~np.isin(pool.device[: point.plans.size], list(devices))
+        size = point.plans.size
+        used = pool.shared[fixed].sum(axis=0)
+        free = ~np.isin(pool.device[:size], list(devices))
+        free &= (used + pool.shared[:size] <= master.shared * (1.0 + _HAIR)).all(axis=1)
         shares = np.where(free, point.plans, 0.0)
-        chosen = np.flatnonzero(shares > _WHOLE)
-        if not chosen.size and shares.max(initial=0.0) > _NOTHING:
-            chosen = np.array([int(np.argmax(shares))])
-        if not chosen.size:
+        k = int(np.argmax(shares))
+        if not shares[k] > _NOTHING:
             break
-        for k in chosen.tolist():
-            master.fix(k)
-            fixed.append(k)
-            devices.add(int(pool.device[k]))
+        master.fix(k)
+        fixed.append(k)
+        devices.add(int(pool.device[k]))
+        if shares[k] > _WHOLE:
+            # The optimum stays what it is.
+            continue
         found = master.solve()
         for _ in range(_ROUNDS):
             if found is None:

@@ -70,8 +70,8 @@ class Heuristic:
             weights = self._weights(best)
             self._combine(chosen, weights, self._linear(best, weights), effort)
 
-    def offer(self, chosen: Ints, event: str) -> None:
-        """Offer some choices as a plan, filled up where there is room."""
+    def offer(self, chosen: Ints, event: str) -> Schedule:
+        """Offer some choices as a plan, filled up where there is room; returns it."""
         schedule, c = Schedule(self.run.problem), self.oracle.choices
         for k in chosen:
             column, batch = int(c.column[k]), int(c.batch[k])
@@ -80,6 +80,7 @@ class Heuristic:
                 schedule.insert(column, batch)
         fill(schedule)
         self.run.offer(schedule, event)
+        return schedule
 
     def plans_of(self, schedule: Schedule) -> Plans:
         """Device plans of a schedule, as choices."""

@@ -65,8 +65,17 @@ class Master:
     Parameters
     ----------
     oracle : Oracle
+    box : RatioBox
+        Holds those of all nodes.
     scale : float
         Typical objective.
+
+    Attributes
+    ----------
+    pool : Pool
+    cuts : list of Cut
+    shared : (slots * (1 + tasks),)
+        Limits on what plans share, as in the pool.
     """
 
     def __init__(self, oracle: Oracle, box: RatioBox, scale: float) -> None:
@@ -76,6 +85,8 @@ class Master:
         self._used = used = np.flatnonzero(s.tasks.weight > 0)
         self._devices, self._slots, self._tasks = s.num_devices, s.num_slots, s.num_tasks
         self._theta = np.array(s.tasks.step_cap, dtype=float)
+        capacity = np.array(s.network.uplink_capacity, dtype=float)
+        self.shared = np.append(capacity, np.ones(s.num_slots * s.num_tasks))
         self._cut_matrix = np.zeros((0, len(oracle.columns)))
         self._age, self._paid = np.zeros(0, dtype=np.int64), np.zeros(0)
         self._a_ref = box.progress_max[used]
@@ -87,9 +98,9 @@ class Master:
         self._lack_row = self._devices + shared
         self._cut_row = self._lack_row + (3 + _TANGENTS) * count
         self._plan_column = 5 * count + self._devices
-        self._lp = self._empty_program(np.array(s.network.uplink_capacity, dtype=float), scale)
+        self._lp = self._empty_program(scale)
 
-    def _empty_program(self, capacity: Floats, scale: float) -> Any:
+    def _empty_program(self, scale: float) -> Any:
         """Return the program without plans and cuts; `frame` gives boxes their numbers."""
         inf, count, devices = highspy.kHighsInf, self._used.size, self._devices
         k = np.arange(count)
@@ -105,10 +116,7 @@ class Master:
         gamma, nothing = self.oracle.rules.weight[self._used], np.zeros(count)
         dear = _ELASTIC * scale
         high = np.concatenate([np.full(5 * count, inf), np.zeros(devices)])
-        caps = self._slots * self._tasks
-        limit = np.concatenate([
-            np.ones(devices), capacity, np.ones(caps), np.zeros((3 + _TANGENTS) * count),
-        ])  # fmt: skip
+        limit = np.concatenate([np.ones(devices), self.shared, np.zeros((3 + _TANGENTS) * count)])
         lp = quiet_highs(simplex_strategy=0)
         lp.passModel(
             linear_program(

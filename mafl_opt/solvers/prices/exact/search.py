@@ -40,8 +40,8 @@ _BOX = Effort(rounds=0, iterations=80)
 _CUTS = Effort(rounds=6, iterations=200)
 _DEEP = Effort(rounds=3, iterations=120)
 # Splits that are tried before one is made, and how far.
-_TRIES = 5
-_TRY = Effort(rounds=0, iterations=2)
+_TRIES = 3
+_TRY = Effort(rounds=0, iterations=5)
 _LEAST_GAIN = 1e-6
 # Ratios are split while they hold this share of what a node lacks; below the second, sessions are.
 _LOOSE, _TIGHT = 0.35, 0.05
@@ -54,9 +54,8 @@ _MEASURED, _RESERVE, _MOST_RESERVE = (4, 16, 64, 256, 1024), 1.2, 0.4
 _GRACE_S, _GRACE = 3.0, 0.03
 # What is claimed is lower by this, relative: the checker widens limits and rounds downwards.
 _GUARD = 2e-8
-# Nodes between attempts at better plans at first, one more each time; choices and effort of integer
-# programs, at every other attempt.
-_FIRST_TRY = 1
+# Fewer and fewer nodes are dived from; dives to an integer program, its choices and its effort.
+_PROGRAMS = 3
 _COMBINED = 300, 60
 
 
@@ -79,7 +78,7 @@ class Search:
         bound = self.oracle.bound(nothing, self.oracle.free, box)[0]
         self.root = Node(box=box, splits=(), bound=bound, tariff=nothing)
         self._open = [self.root]
-        self._solved, self._next_try, self._tries = 0, _FIRST_TRY, 0
+        self._solved, self._next_try, self._tries = 0, 1, 0
         self._seconds_a_table = 0.0
 
     @property
@@ -215,12 +214,12 @@ class Search:
             recover(self.run, self.improver, np.clip(wish, 0, 1), prices, thorough=False)
         elif self._solved >= self._next_try:
             self._tries += 1
-            self._next_try += _FIRST_TRY + self._tries
-            self.heuristic.offer(dive(self.master, point, limits, self.run.stop), "dive")
-            best = self.run.schedule
-            if best is not None:
-                self.run.offer(self.improver.descend(best), "local search")
-            if self._tries % 2 == 0:
+            self._next_try += 1 + self._tries // 2
+            found = self.heuristic.offer(
+                dive(self.master, point, limits, self.run.stop), "dive"
+            )  # fmt: skip
+            self.run.offer(self.improver.descend(found), "local search")
+            if self._tries % _PROGRAMS == 0:
                 self.heuristic.around(point, tariff, *_COMBINED)
 
     def certificate(self) -> dict[str, Any]:
