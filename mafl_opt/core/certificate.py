@@ -24,7 +24,9 @@ from mafl_opt.core.scenario import Scenario
 
 __all__ = ["Report", "certified_bound", "is_large"]
 
-_HALVINGS = 40
+#: Steps down from a claim that does not hold, relative to it: the first one, how they grow, and
+#: how near the largest value that holds the search ends.
+_FIRST_STEP, _GROWTH, _FINE = 1e-8, 8.0, 1e-9
 #: Possible sessions times price tables that are evaluated in some ten seconds.
 _LARGE = 100_000_000
 
@@ -88,9 +90,14 @@ def certified_bound(
     floor = sum(_least(ratio) for ratio in proof.ratios)
     if not floor < claim or proof.holds(claim):
         return claim
-    low, high = floor, claim
-    for _ in range(_HALVINGS):
+    high, step = claim, _FIRST_STEP * abs(claim)
+    while high - step > floor and not proof.holds(high - step):
+        high, step = high - step, _GROWTH * step
+    low = max(high - step, floor)
+    while high - low > _FINE * abs(claim):
         middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
         if proof.holds(middle):
             low = middle
         else:
@@ -166,7 +173,8 @@ def _ranges(ratios: Sequence[Ratio], leaf: Leaf | None, claim: float) -> list[Ra
             low, high = max(low, float(leaf.low[j])), min(high, float(leaf.high[j]))
             least, most = max(least, float(leaf.ratio_low[j])), float(leaf.ratio_high[j])
         if low <= high:
-            least = max(least, ratio.least_ratio(high))
+            excess = float(leaf.excess_low[ratio.task]) if leaf is not None else 0.0
+            least = max(least, ratio.least_ratio(high, excess))
         boxes.append((low, high, least, most))
     terms = [r.weight * box[2] * (1 - ROUNDING) for r, box in zip(ratios, boxes, strict=True)]
     out: list[Range] = []

@@ -114,6 +114,8 @@ class Run:
     start : Plan or None
         A plan to start from.
     progress : callable or None
+    reserve : float
+        Seconds of the time limit that a backend keeps for wrapping up; it may change on the way.
     """
 
     problem: Problem
@@ -125,6 +127,7 @@ class Run:
     termination: Termination | None = None
     trace: list[dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
+    reserve: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -142,16 +145,15 @@ class Run:
         return self.best if isinstance(self.best, Schedule) else None
 
     def stop(self) -> bool:
-        """Whether the time limit has come; sets the termination if so."""
-        limit = self.options.time_limit
-        if self.termination is None and limit is not None and self.seconds >= limit:
+        """Whether the time limit, less the reserve, has come; sets the termination if so."""
+        if self.termination is None and self.remaining() == 0.0:
             self.termination = Termination.TIME_LIMIT
         return self.termination is not None
 
     def remaining(self) -> float | None:
-        """Seconds left until the time limit; None without one."""
+        """Seconds left until the time limit, less the reserve; None without a limit."""
         limit = self.options.time_limit
-        return None if limit is None else max(limit - self.seconds, 0.0)
+        return None if limit is None else max(limit - self.reserve - self.seconds, 0.0)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

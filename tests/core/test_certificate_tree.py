@@ -24,6 +24,7 @@ from mafl_opt.core.proof import leaves
 from mafl_opt.core.proof.lagrangian import Lagrangian
 from mafl_opt.core.proof.leaves import ATTRIBUTES, Leaf
 from mafl_opt.core.status import PointStatus, Termination
+from mafl_opt.formulations.bound import initial_error
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,13 @@ def drawn_sessions(scenario, rng, number, size):
 
 
 def drawn_tree(scenario, plan, rng, depth, tables):
-    """A random tree with splits of all sorts, near the figures of a plan."""
+    """A random tree with splits and leaves of all sorts, near the figures of a plan."""
     if depth == 0 or rng.random() < 0.1:
+        if rng.random() < 0.3:
+            weights = rng.exponential(size=2).tolist()
+            return {"prices": rng.integers(tables, size=2).tolist(), "weights": weights}
         return {"prices": int(rng.integers(tables))}
-    kind = rng.choice(["progress", "ratio", "device"], p=[0.25, 0.25, 0.5])
+    kind = rng.choice(["progress", "ratio", "excess", "device"], p=[0.2, 0.15, 0.2, 0.45])
     if kind == "device":
         split = {
             "device": int(rng.integers(scenario.num_devices)),
@@ -88,7 +92,11 @@ def drawn_tree(scenario, plan, rng, depth, tables):
     else:
         j = int(rng.integers(scenario.num_tasks))
         task = check(scenario, plan).tasks[j]
-        near = task.progress if kind == "progress" else task.bound
+        gap = float(initial_error(scenario)[j])
+        near = {
+            "progress": task.progress, "ratio": task.bound,
+            "excess": task.bound - gap / task.progress,
+        }[str(kind)]  # fmt: skip
         split = {str(kind): j, "at": float(near * np.exp(0.3 * rng.normal()))}
     sides = {side: drawn_tree(scenario, plan, rng, depth - 1, tables) for side in ("low", "high")}
     return {"split": split, **sides}
@@ -230,7 +238,9 @@ def test_ranges_of_a_leaf_hold_every_better_plan_of_its_box(figures, data):
     ratios = Lagrangian(scenario, [], 1.0).ratios
     progress, ratio, _ = data.draw(st.sampled_from(plans))
     leaf = Leaf.whole(1)
-    for kind, value in (("progress", progress), ("ratio", ratio)):
+    gap = float(initial_error(scenario)[0])
+    excess = ratio - gap / progress
+    for kind, value in (("progress", progress), ("ratio", ratio), ("excess", excess)):
         factor = data.draw(st.sampled_from([0.9, 0.99, 1.0, 1.01, 1.1]))
         leaf = leaf.cut(kind, 0, value * factor, high=data.draw(st.booleans()))
     claim = data.draw(st.sampled_from(plans))[2] * data.draw(st.sampled_from([0.99, 1.0, 1.2]))
@@ -241,6 +251,7 @@ def test_ranges_of_a_leaf_hold_every_better_plan_of_its_box(figures, data):
         if objective < claim
         and leaf.low[0] <= a <= leaf.high[0]
         and leaf.ratio_low[0] <= x <= leaf.ratio_high[0]
+        and leaf.excess_low[0] <= x - gap / a <= leaf.excess_high[0]
     ]
     for a, x in inside:
         assert low <= a <= high

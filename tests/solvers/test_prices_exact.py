@@ -20,6 +20,7 @@ from mafl_opt.solvers.prices.exact.master import Master
 from mafl_opt.solvers.prices.exact.node import Effort, generate
 from mafl_opt.solvers.prices.exact.oracle import Oracle
 from mafl_opt.solvers.prices.exact.ratios import root_box
+from mafl_opt.solvers.prices.exact.tariff import Tariff
 
 FEASIBLE = [name for name in names() if read(name)[1]["optimum"] is not None]
 
@@ -66,7 +67,8 @@ def test_two_sides_of_a_split_cover_the_optimum(seed):
     for _ in range(10):
         tariff = drawn_tariff(problem, rng)
         parent = oracle.bound(tariff, oracle.free, box)[0]
-        for name, middle in (("progress", at), ("ratio", optimum / 2)):
+        excess = 0.5 * (box.excess_min[0] + box.excess_max[0])
+        for name, middle in (("progress", at), ("excess", excess)):
             sides = [oracle.bound(tariff, oracle.free, b)[0] for b in box.cut(name, 0, middle)]
             assert parent <= min(sides) + ENUMERATED * abs(parent)
             assert min(sides) <= optimum * (1 + ENUMERATED)
@@ -82,14 +84,13 @@ def test_generation_meets_its_own_linear_program():
     problem = Problem(scenario=scenario)
     plan = mo.solve(problem, "greedy")
     oracle = Oracle(problem)
-    master = Master(oracle, plan.objective)
     box = root_box(oracle.rules, plan.objective)
-    none = (np.zeros(2), np.zeros(2))
+    master = Master(oracle, box, plan.objective)
     values = []
     for rounds in (0, 8):
         bound, tariff, point = generate(
-            master, oracle.free, box, none, None, np.inf, Effort(rounds=rounds, iterations=300),
-            lambda: False,
+            master, oracle.free, box, Tariff.nothing(problem), np.inf,
+            Effort(rounds=rounds, iterations=300), lambda: False,
         )  # fmt: skip
         assert bound == pytest.approx(point.value, rel=1e-4)
         # Knapsacks solved exactly charge no more than the cuts do.

@@ -17,6 +17,8 @@ from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.cones import OutOfTime, minimise
 from mafl_opt.solvers.conic import relaxation
 from mafl_opt.solvers.improve import Improver, fill
+from mafl_opt.solvers.prices import exact
+from mafl_opt.solvers.prices.exact import search
 from mafl_opt.solvers.recovery import warm_up
 from mafl_opt.solvers.sca import surrogate
 from mafl_opt.solvers.schedule import Schedule
@@ -155,3 +157,39 @@ def test_every_pass_over_a_box_gets_what_the_ones_before_it_left(fleet, clock, m
     assert limits[:2] == [20.0, 20.0]
     assert limits[2:] == [17.0, 14.0, 11.0][: len(limits) - 2]
     assert len(limits) > 2
+
+
+def test_reserve_is_taken_off_the_time_limit(fleet, clock):
+    run = Run(problem=fleet, options=Options(time_limit=100.0), began=0.0, reserve=30.0)
+    clock[0] = 60.0
+    assert run.remaining() == 10.0
+    assert not run.stop()
+    run.reserve = 45.0
+    assert run.remaining() == 0.0
+    assert run.stop()
+    assert run.termination is Termination.TIME_LIMIT
+
+
+def test_exact_prices_stop_in_time_to_derive_their_certificate(clock, monkeypatch):
+    """By this clock a table takes 40 seconds to derive, and a node 100."""
+    real, inner = search.certified_bound, search.Search._work
+
+    def derive(scenario, certificate):
+        clock[0] += 40.0
+        return real(scenario, certificate)
+
+    def work(self, node):
+        clock[0] += 100.0
+        return inner(self, node)
+
+    monkeypatch.setattr(search, "certified_bound", derive)
+    monkeypatch.setattr(search.Search, "_work", work)
+    small = Problem(scenario=mo.Scenario.draw(devices=4, tasks=2, slots=4, seed=1))
+    run = Run(problem=small, options=Options(time_limit=1000.0, gap=0.0), began=0.0)
+    proof = exact.solve(run)
+    tables = len(proof["prices"])
+    assert run.termination is Termination.TIME_LIMIT
+    assert tables > 2
+    # What is left is enough for the tables, but for what the last node brought and may be late.
+    assert 600.0 < run.seconds < 900.0
+    assert 40.0 * (tables - 2) <= 1000.0 + 30.0 - run.seconds

@@ -59,7 +59,7 @@ class Lagrangian:
         self._kept: dict[int, SessionTable] = {}
         self._known: dict[int, _Devices] = {}
         self._caps: dict[tuple[int, bool], float] = {}
-        self._parts: dict[tuple[int, bool], float] = {}
+        self._parts: dict[tuple[int, bool, object], float] = {}
         self._trains = np.zeros((scenario.num_devices, scenario.num_tasks), dtype=bool)
         survey = Survey.of(scenario)
         for number, table in self._tables():
@@ -84,12 +84,12 @@ class Lagrangian:
         splits = leaf.by_device()
         if splits and not self._can_train(splits):
             return np.inf
-        if splits:
-            return sum(w * self._value(k, splits, exact=exact) for k, w in leaf.prices)
+        # Leaves that differ in their ranges of A, Xi and Y alone share what follows.
+        about = tuple(splits.items())
         for k, _ in leaf.prices:
-            if (k, exact) not in self._parts:
-                self._parts[k, exact] = self._value(k, splits, exact=exact)
-        return sum(weight * self._parts[k, exact] for k, weight in leaf.prices)
+            if (k, exact, about) not in self._parts:
+                self._parts[k, exact, about] = self._value(k, splits, exact=exact)
+        return sum(weight * self._parts[k, exact, about] for k, weight in leaf.prices)
 
     def _value(
         self, k: int, splits: Mapping[int, tuple[DeviceSplit, ...]], *, exact: bool

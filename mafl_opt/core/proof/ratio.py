@@ -45,9 +45,9 @@ class Ratio:
             return math.inf, 0.0, math.inf, 0.0
         return self.smallest, self.high, self.least_ratio(self.high), math.inf
 
-    def least_ratio(self, progress: float) -> float:
-        """Return a lower bound of Xi for A at most `progress` > 0."""
-        return (self.gap / progress + self.rate) * (1 - ROUNDING)
+    def least_ratio(self, progress: float, excess: float = 0.0) -> float:
+        """Return a lower bound of Xi for A at most `progress` > 0 and Y at least `excess`."""
+        return (self.gap / progress + max(self.rate, excess)) * (1 - ROUNDING)
 
     def least_progress(self, ratio: float) -> float:
         """Return a lower bound of A for Xi at most `ratio`; infinite where no A is enough."""

@@ -43,7 +43,6 @@ def solve(run: Run) -> dict[str, Any] | None:
                 # No hour of work ends at a folder that is closed.
                 journal.save(begun[0])
                 warm_up(run, improver)
-                begun[0].heuristic.improve()
             begun[0].branch(journal.save_if_due)
         if begun:
             journal.save(begun[0])

@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _FORMAT = "mafl-opt small checkpoint"
-_VERSION = 1
+_VERSION = 2
 _EVERY_S = 30.0
 _MOST_HEADER = 1 << 16
 _MOST_TEXT = 1 << 26
@@ -43,7 +43,7 @@ _MOST_NODES = 1_000_000
 _FAR = 2.0**62
 # Kinds of nodes, in the first column; then what the kind needs: a tariff, a task, or device, slot
 # and attribute.
-_LEAF, _PROGRESS, _RATIO, _DEVICE = range(4)
+_LEAF, _PROGRESS, _EXCESS, _DEVICE = range(4)
 _ATTRIBUTES = ("task", "receive", "upload", "iterations", "batch_size")
 _SHARED = ("numerator", "progress", "uplink", "step")
 
@@ -132,7 +132,7 @@ def _tree_arrays(root: Node) -> dict[str, NDArray[Any]]:
             attribute = _ATTRIBUTES.index(split["attribute"])
             nodes.append((_DEVICE, split["device"], split["slot"], attribute))
         else:
-            kind, name = (_PROGRESS, "progress") if "progress" in split else (_RATIO, "ratio")
+            kind, name = (_PROGRESS, "progress") if "progress" in split else (_EXCESS, "excess")
             nodes.append((kind, split[name], 0, 0))
         at.append(float(split["at"]))
         stack += [node.children[1], node.children[0]]
@@ -196,7 +196,7 @@ def _read_tree(archive: Archive, search: Search, tariffs: list[Tariff]) -> list[
     for k, (kind, *numbers) in enumerate(nodes.tolist()):
         limits = {
             _LEAF: (len(tariffs), 1, 1), _PROGRESS: (s.num_tasks, 1, 1),
-            _RATIO: (s.num_tasks, 1, 1),
+            _EXCESS: (s.num_tasks, 1, 1),
             _DEVICE: (s.num_devices, s.num_slots + 1, len(_ATTRIBUTES)),
         }.get(kind)  # fmt: skip
         fits = limits is not None and all(n < m for n, m in zip(numbers, limits, strict=True))
@@ -216,7 +216,7 @@ def _read_tree(archive: Archive, search: Search, tariffs: list[Tariff]) -> list[
             device, slot, attribute = numbers
             split = DeviceSplit(device, slot, _ATTRIBUTES[attribute], int(at[k]), False)
         else:
-            name = "progress" if kind == _PROGRESS else "ratio"
+            name = "progress" if kind == _PROGRESS else "excess"
             split = RatioSplit(name, numbers[0], float(at[k]))
         low, high = make_split(node, split, sides(node, split))
         stack += [high, low]

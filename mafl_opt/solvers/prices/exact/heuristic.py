@@ -1,12 +1,10 @@
 """Good plans by integer programs at fixed ratio weights.
 
-At the weights of a plan, lam = gamma / A and mu = gamma N / A^2, the objective is linear and the
-bound by columns and cuts nearly tight, so few choices can be in a better plan; HiGHS combines them.
+At the weights of a plan or of a fractional point, lam = gamma / A and mu = gamma N / A^2, the
+objective is linear; few choices are cheap at a node's prices, and HiGHS combines those.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +14,8 @@ from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import fill
 from mafl_opt.solvers.prices.exact.integer import solve_integer
 from mafl_opt.solvers.prices.exact.master import Master, Point
-from mafl_opt.solvers.prices.exact.node import Effort, generate
 from mafl_opt.solvers.prices.exact.oracle import Oracle, Plans
+from mafl_opt.solvers.prices.exact.splits import plain_excess
 from mafl_opt.solvers.prices.exact.tariff import Tariff
 from mafl_opt.solvers.schedule import Schedule
 
@@ -26,89 +24,54 @@ __all__ = ["Heuristic"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_ROUNDS = 4
-_EFFORT = Effort(rounds=12, iterations=500)
-_MOST_CHOICES = 4_000
 # Share of the gap asked for that an integer program may leave.
 _ACCURACY = 0.1
 _LEAST_GAP = 1e-7
-_THOROUGH, _QUICK = 500, 100
-_SAME = 1e-9
 # Part of the time left that one integer program may take: the bound needs most of it.
 _SHARE = 0.15
 
 
 class Heuristic:
-    """Integer programs around the best plan of a run.
+    """Integer programs around the points and the best plan of a run.
 
     Parameters
     ----------
     run : Run
     oracle : Oracle
     master : Master
-
-    Attributes
-    ----------
-    tariff : Tariff or None
-        The last prices found at a plan's weights.
     """
 
     def __init__(self, run: Run, oracle: Oracle, master: Master) -> None:
         self.run, self.oracle, self.master = run, oracle, master
-        self.tariff: Tariff | None = None
         c = oracle.choices
         keys = zip(c.column.tolist(), c.batch.tolist(), strict=True)
         self._where = {key: k for k, key in enumerate(keys)}
 
-    def improve(self) -> None:
-        """Improve the best plan at its own ratio weights, again while that helps."""
-        for _ in range(_ROUNDS):
-            best, before = self.run.best, self.run.objective
-            if not isinstance(best, Schedule) or not np.isfinite(before) or self.run.stop():
-                return
-            self._improve(best)
-            if self.run.objective >= before * (1 - _SAME):
-                return
+    def around(self, point: Point, tariff: Tariff, most: int, effort: int) -> None:
+        """Combine the cheapest choices at a point's weights, then at those of the best plan.
 
-    def _improve(self, best: Schedule) -> None:
-        oracle, master = self.oracle, self.master
-        weights = self._weights(best)
-        own = self._linear(best, weights)
-        plans = self._plans(best)
-        start = self.tariff and replace(self.tariff, numerator=weights[0], progress=weights[1])
-        master.scale = abs(self.run.objective)
-        master.add(plans)
-        _, tariff, _ = generate(
-            master, oracle.free, None, weights, start, own, _EFFORT, self.run.stop
-        )
-        self.tariff = tariff or self.tariff
-        if tariff is None or self.run.stop():
-            return
-        bound, answer = oracle.bound(tariff, oracle.free, None)
-        slack = oracle.slacks(tariff, oracle.free, answer)
-        gap = own - bound
-        near = np.sort(slack[slack <= gap])
-        limit = gap if near.size <= _MOST_CHOICES else float(near[_MOST_CHOICES])
-        mine = np.array(sorted(k for _, chosen in plans for k in chosen), dtype=np.int64)
-        chosen = np.union1d(np.flatnonzero(slack <= limit), mine)
-        self._combine(chosen, weights, mine, own, _THOROUGH)
-
-    def around(self, point: Point) -> None:
-        """Combine the plans of the master's pool at the weights of a fractional point."""
+        Parameters
+        ----------
+        point : Point
+        tariff : Tariff
+            Prices that tell which choices are cheap.
+        most : int
+            How many choices to take, beside those of the point and of the best plan.
+        effort : int
+            Of HiGHS.
+        """
+        oracle = self.oracle
+        slack = oracle.slacks(tariff, oracle.free, oracle.ask(tariff, oracle.free))
+        near = np.argsort(slack, kind="stable")[:most]
+        chosen = np.union1d(near, self.master.pool.choices(np.flatnonzero(point.plans > 0)))
+        self._combine(chosen, self._weights_at(point), np.inf, effort)
         best = self.run.best
-        if not isinstance(best, Schedule):
-            return
-        weights = self._weights(best)
-        used = np.flatnonzero(np.isfinite(point.progress) & (point.progress > 0))
-        weights[0][used] = self.oracle.rules.weight[used] / point.progress[used]
-        weights[1][used] = weights[0][used] * point.ratio[used]
-        mine = np.array(sorted(k for _, p in self._plans(best) for k in p), dtype=np.int64)
-        pool = [k for _, chosen in self.master.plans for k in chosen]
-        chosen = np.union1d(np.array(pool, dtype=np.int64), mine)
-        self._combine(chosen, weights, mine, np.inf, _QUICK)
+        if isinstance(best, Schedule) and np.isfinite(self.run.objective):
+            weights = self._weights(best)
+            self._combine(chosen, weights, self._linear(best, weights), effort)
 
-    def offer(self, chosen: Ints, event: str) -> None:
-        """Offer some choices as a plan, filled up where there is room."""
+    def offer(self, chosen: Ints, event: str) -> Schedule:
+        """Offer some choices as a plan, filled up where there is room; returns it."""
         schedule, c = Schedule(self.run.problem), self.oracle.choices
         for k in chosen:
             column, batch = int(c.column[k]), int(c.batch[k])
@@ -117,18 +80,43 @@ class Heuristic:
                 schedule.insert(column, batch)
         fill(schedule)
         self.run.offer(schedule, event)
+        return schedule
+
+    def plans_of(self, schedule: Schedule) -> Plans:
+        """Device plans of a schedule, as choices."""
+        c = self.oracle.columns
+        by_device: dict[int, list[int]] = {}
+        for column, batch in schedule.batch.items():
+            by_device.setdefault(int(c.device[column]), []).append(self._where[column, batch])
+        return [(i, tuple(sorted(chosen))) for i, chosen in sorted(by_device.items())]
 
     def _combine(
-        self, chosen: Ints, weights: tuple[Floats, Floats], start: Ints, ceiling: float, effort: int
+        self, chosen: Ints, weights: tuple[Floats, Floats], ceiling: float, effort: int
     ) -> None:
+        if self.run.stop():
+            return
         gap = _ACCURACY * max(self.run.options.gap, _LEAST_GAP) * abs(self.run.objective)
-        left = self.run.remaining()
+        left, best = self.run.remaining(), self.run.best
+        start = np.zeros(0, dtype=np.int64)
+        if isinstance(best, Schedule):
+            mine = sorted(k for _, plan in self.plans_of(best) for k in plan)
+            start = np.array(mine, dtype=np.int64)
         found = solve_integer(
-            self.oracle, chosen, weights, self.master.cuts, start, ceiling=ceiling, gap=gap,
-            effort=effort, seconds=None if left is None else _SHARE * left,
+            self.oracle, np.union1d(chosen, start), weights, self.master.cuts, start,
+            ceiling=ceiling, gap=gap, effort=effort,
+            seconds=None if left is None else _SHARE * left,
         )  # fmt: skip
         for plan in found:
             self.offer(plan, "integer program")
+
+    def _weights_at(self, point: Point) -> tuple[Floats, Floats]:
+        """Return lam and mu of a fractional point."""
+        rules = self.oracle.rules
+        a, excess = np.maximum(point.progress, 1e-300), plain_excess(self.master, point)
+        used = rules.weight > 0
+        lam = np.where(used, rules.weight / np.where(used, a, 1.0), 0.0)
+        ratio = rules.start / np.where(used, a, 1.0) + np.where(used, excess, 0.0)
+        return lam, np.asarray(lam * ratio)
 
     def _weights(self, best: Schedule) -> tuple[Floats, Floats]:
         """Return lam and mu of a plan: the slopes of gamma N / A; two arrays (tasks,)."""
@@ -143,11 +131,3 @@ class Heuristic:
         s = self.run.problem.scenario
         own = weights[0] @ (best.numerator - initial_error(s)) - weights[1] @ best.progress
         return float(own + s.energy_weight * best.energy_j.sum())
-
-    def _plans(self, schedule: Schedule) -> Plans:
-        """Device plans of a schedule, as choices."""
-        c = self.oracle.columns
-        by_device: dict[int, list[int]] = {}
-        for column, batch in schedule.batch.items():
-            by_device.setdefault(int(c.device[column]), []).append(self._where[column, batch])
-        return [(i, tuple(sorted(chosen))) for i, chosen in sorted(by_device.items())]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mafl_opt.solvers.prices.exact.master import Master, Point
 from mafl_opt.solvers.prices.exact.oracle import DeviceSplit, Limits, Oracle
@@ -15,8 +14,6 @@ from mafl_opt.solvers.prices.exact.ratios import RatioBox
 from mafl_opt.solvers.prices.exact.tariff import Tariff
 
 __all__ = ["Effort", "Node", "generate"]
-
-Floats = NDArray[np.float64]
 
 _SMOOTH = 0.5
 _SETTLED = 0.03
@@ -55,17 +52,17 @@ class Effort:
 
 
 def generate(
-    master: Master, limits: Limits, box: RatioBox | None, weights: tuple[Floats, Floats],
-    start: Tariff | None, target: float, effort: Effort, stop: Callable[[], bool],
-) -> tuple[float, Tariff | None, Point | None]:  # fmt: skip
+    master: Master, limits: Limits, box: RatioBox, start: Tariff, target: float, effort: Effort,
+    stop: Callable[[], bool],
+) -> tuple[float, Tariff, Point | None]:  # fmt: skip
     """Raise the bound of a node by columns and cuts.
 
     Parameters
     ----------
     master : Master
-    limits, box, weights
-        The node; see `Master.frame`.
-    start : Tariff or None
+    limits, box
+        The node.
+    start : Tariff
         Prices to begin with.
     target : float
         Bound at which it ends.
@@ -75,19 +72,16 @@ def generate(
     Returns
     -------
     bound : float
-    tariff : Tariff or None
+    tariff : Tariff
         That gives the bound.
     point : Point or None
         Last optimum of the restricted master.
     """
     oracle: Oracle = master.oracle
-    if start is not None:
-        master.forget(oracle.costs(start))
-    master.frame(limits, box, weights)
-    best, kept = -np.inf, start
-    if start is not None:
-        best, answer = oracle.bound(start, limits, box, exact=False)
-        master.add(answer.plans)
+    master.frame(limits, box, oracle.costs(start))
+    kept = start
+    best, answer = oracle.bound(start, limits, box, exact=False)
+    master.add(answer.plans)
     point: Point | None = None
     rounds, history = 0, []
     for _ in range(effort.iterations):
@@ -96,10 +90,10 @@ def generate(
         point = master.solve() or point
         if point is None:
             break
-        share = _SMOOTH if kept is not None else 1.0
+        share = _SMOOTH
         new = 0
         for _ in range(3):
-            trial = point.tariff if kept is None else kept.blend(point.tariff, share)
+            trial = kept.blend(point.tariff, share)
             value, answer = oracle.bound(trial, limits, box, exact=False)
             new = master.add(answer.plans)
             if value > best:

@@ -28,6 +28,8 @@ Plans = list[tuple[int, tuple[int, ...]]]
 # Session prices of columns that are this many times dearer than the price are not needed.
 _SPARE = 3.0
 _LOST = 1e-9
+# What knapsacks may earn less than the cuts say, relative to the objective.
+_NEAR = 5e-5
 
 
 class DeviceSplit(NamedTuple):
@@ -151,21 +153,30 @@ class Oracle:
         worth = answer.price * self._budget + answer.value
         return np.asarray(out - worth[self.columns.device[self.choices.column]])
 
-    def thinned(self, tariff: Tariff, limits: Limits, box: RatioBox) -> Tariff:
-        """Drop session prices that no device's cheapest plans meet, if the bound stands.
+    def settled(
+        self, tariff: Tariff, limits: Limits, box: RatioBox, target: float
+    ) -> tuple[Tariff, float]:
+        """Return a tariff as it will be written, and a bound that it gives on a node.
 
-        A column that costs a device several times its price too much stays out without it, and caps
-        earn no more with a price less; certificates get several times shorter.
+        Session prices that no device's cheapest plans meet are dropped, if the bound stands. A
+        column that costs a device several times its price too much stays out without it, and caps
+        earn no more with a price less; certificates get several times shorter. Knapsacks are only
+        solved where that may lift the bound to the target.
         """
-        value, answer = self.bound(tariff, limits, box)
+        tariff = tariff.shortened()
+        value, answer = self.bound(tariff, limits, box, exact=False)
         if not np.isfinite(value):
-            return tariff
+            return tariff, value
         least = np.full(len(self.columns), np.inf)
         np.minimum.at(least, self.choices.column, self.slacks(tariff, limits, answer))
         session = np.where(least > _SPARE * tariff.session, 0.0, tariff.session)
         thin = replace(tariff, session=session)
-        kept = self.bound(thin, limits, box)[0] >= value - _LOST * abs(value)
-        return thin if kept else tariff
+        kept = self.bound(thin, limits, box, exact=False)[0]
+        if kept < value - _LOST * abs(value):
+            thin, kept = tariff, value
+        if 0 < target - kept < _NEAR * abs(target):
+            kept = self.bound(thin, limits, box)[0]
+        return thin, kept
 
     def shared(self, tariff: Tariff, *, exact: bool = True) -> float:
         """Return what the shared capacities earn at most: uplinks and step caps.
@@ -194,12 +205,9 @@ class Oracle:
         return total
 
     def bound(
-        self, tariff: Tariff, limits: Limits, box: RatioBox | None, *, exact: bool = True
+        self, tariff: Tariff, limits: Limits, box: RatioBox, *, exact: bool = True
     ) -> tuple[float, Answer]:
-        """Lower bound of O on a node, with the device plans that attain it.
-
-        Without a box, of the linear objective whose weights are the tariff's own.
-        """
+        """Lower bound of O on a node, with the device plans that attain it."""
         answer = self.ask(tariff, limits)
         value = float(answer.value.sum()) - self.shared(tariff, exact=exact)
-        return value + (0.0 if box is None else self.ratios(tariff, box)), answer
+        return value + self.ratios(tariff, box), answer

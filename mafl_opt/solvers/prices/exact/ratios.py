@@ -1,7 +1,8 @@
-"""The ratio block of a task, gamma Xi - lam Xi A + mu A, on a box of A and Xi, in closed form.
+"""The ratio block of a task on a box of A and of the excess Y = Xi - Gamma' / A, in closed form.
 
-With N = Xi A the Lagrangian of a task's totals is bilinear. On a box the loss against gamma N / A
-is a quarter of the product of the two relative widths at most, so both A and Xi are branched on.
+With N = Gamma' + Y A the Lagrangian of a task's totals is gamma (Gamma' / A + Y) - lam (Gamma' +
+Y A) + mu A. Most of the ratio, Gamma' / A, is convex; on a box the rest loses a quarter of the
+product of the widths of A and Y at most, so both are branched on.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _HAIR = 1e-7
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RatioBox:
-    """Ranges of A_j and of Xi_j = N_j / A_j; arrays of shape (tasks,)."""
+    """Ranges of A_j and of Y_j = (N_j - Gamma'_j) / A_j; arrays of shape (tasks,)."""
 
     progress_min: Floats
     progress_max: Floats
-    ratio_min: Floats
-    ratio_max: Floats
+    excess_min: Floats
+    excess_max: Floats
 
     def cut(self, name: str, task: int, at: float) -> tuple[RatioBox, RatioBox]:
-        """Split the range of ``progress`` or ``ratio`` of a task; low and high part."""
+        """Split the range of ``progress`` or ``excess`` of a task; low and high part."""
         arrays = {n: getattr(self, n).copy() for n in self.__slots__}
         low, high = dict(arrays), dict(arrays)
         low[f"{name}_max"] = arrays[f"{name}_max"].copy()
@@ -45,72 +46,56 @@ def root_box(rules: BoxRules, incumbent: float) -> RatioBox:
     """Ranges that every plan with an objective below `incumbent` keeps (fact 6)."""
     low, high = rules.root(incumbent)
     used = rules.weight > 0
-    most = np.zeros_like(low)
-    np.divide(incumbent - rules.rest, rules.weight, out=most, where=used)
-    least = np.zeros_like(low)
-    np.divide(rules.start, high, out=least, where=used & (high > 0))
-    least = np.where(used, least + rules.slope, 0.0)
-    return RatioBox(
+    whole = RatioBox(
         progress_min=low * (1 - _HAIR), progress_max=high * (1 + _HAIR),
-        ratio_min=least * (1 - _HAIR), ratio_max=np.maximum(most, 0.0) * (1 + _HAIR),
+        excess_min=np.where(used, rules.slope * (1 - _HAIR), 0.0),
+        excess_max=np.where(used, np.inf, 0.0),
     )  # fmt: skip
+    return tighten(rules, whole, incumbent)
 
 
 def tighten(rules: BoxRules, box: RatioBox, incumbent: float) -> RatioBox:
-    """Cut the upper ends of Xi, and the lower ends of A, to what the other tasks leave over."""
+    """Cut the upper ends of Y, and the lower ends of A, to what the other tasks leave over."""
     used = rules.weight > 0
-    least = np.zeros_like(rules.weight)
-    np.divide(rules.start, box.progress_max, out=least, where=used & (box.progress_max > 0))
-    least = np.where(used, np.maximum(least + rules.slope, box.ratio_min), 0.0)
-    terms = rules.weight * least
+    convex = np.zeros_like(rules.weight)
+    np.divide(rules.start, box.progress_max, out=convex, where=used & (box.progress_max > 0))
+    terms = np.where(used, rules.weight * (convex + box.excess_min), 0.0)
     most = np.full_like(terms, np.inf)
     np.divide(incumbent - (terms.sum() - terms), rules.weight, out=most, where=used)
-    most = np.minimum(box.ratio_max, np.maximum(most, 0.0) * (1 + _HAIR))
-    low, spare = np.zeros_like(terms), most - rules.slope
+    most = np.maximum(most, 0.0) * (1 + _HAIR)
+    low, spare = np.zeros_like(terms), most - box.excess_min
     np.divide(rules.start, spare, out=low, where=used & (spare > 0))
+    # Nothing spare: no plan is left, and an empty range says so.
+    low[used & (spare <= 0)] = np.inf
     return RatioBox(
-        progress_min=np.maximum(box.progress_min, low * (1 - _HAIR)),
+        progress_min=np.where(
+            used, np.maximum(box.progress_min, low * (1 - _HAIR)), box.progress_min
+        ),
         progress_max=box.progress_max,
-        ratio_min=np.maximum(box.ratio_min, least * (1 - _HAIR)), ratio_max=most,
+        excess_min=box.excess_min,
+        excess_max=np.where(used, np.minimum(box.excess_max, most - convex), box.excess_max),
     )  # fmt: skip
 
 
 def block_minimum(
     rules: BoxRules, box: RatioBox, j: int, error_price: float, progress_price: float
 ) -> float:
-    """Minimise gamma Xi - lam Xi A + mu A over a task's box with Xi >= Gamma'/A + rho.
+    """Minimise gamma (Gamma' / A + Y) - lam (Gamma' + Y A) + mu A over a task's box.
 
-    For fixed A the block is linear in Xi, so Xi is at an end; each end is closed form in A.
-    Infinite when the box holds no point.
+    For given A it is linear in Y, so Y is at an end; each end is closed form in A. Infinite when
+    the box holds no point.
     """
-    gamma, start, slope = float(rules.weight[j]), float(rules.start[j]), float(rules.slope[j])
-    low, high = float(box.progress_min[j]), float(box.progress_max[j])
-    least, most = float(box.ratio_min[j]), float(box.ratio_max[j])
-    spare = most - slope
-    if start > 0:
-        if spare <= 0:
-            return math.inf
-        low = max(low, start / spare)
-    elif spare < 0:
-        return math.inf
+    gamma, start = float(rules.weight[j]), float(rules.start[j])
     # What is empty by a hair here may not be in another's arithmetic.
-    low, least = low * (1 - _HAIR), least * (1 - _HAIR)
-    if low > high or least > most:
+    low, high = float(box.progress_min[j]) * (1 - _HAIR), float(box.progress_max[j])
+    least, most = float(box.excess_min[j]) * (1 - _HAIR), float(box.excess_max[j])
+    if low > high or least > most or high <= 0:
         return math.inf
-    lam, mu = error_price, progress_price
-
-    def value(ratio: float, a: float) -> float:
-        return gamma * ratio - lam * ratio * a + mu * a
-
-    best = min(value(most, low), value(most, high))
-    # Above `bend` the box's own lower end of Xi is what binds.
-    bend = start / (least - slope) if least > slope else math.inf
-    if bend <= high:
-        best = min(best, value(least, max(low, bend)), value(least, high))
-    if low <= bend:
-        end = min(high, bend)
-        pull = mu - lam * slope
-        wish = math.sqrt(gamma * start / pull) if pull > 0 else end
-        for a in (low, end, min(max(wish, low), end)):
-            best = min(best, value(start / a + slope, a))
-    return best
+    best = math.inf
+    for y in (least, most):
+        slope = progress_price - error_price * y
+        wish = math.sqrt(gamma * start / slope) if slope > 0 else high
+        for a in {low, min(max(wish, low), high), high}:
+            convex = gamma * start / a if start > 0 else 0.0
+            best = min(best, convex + gamma * y + slope * a)
+    return best - error_price * start

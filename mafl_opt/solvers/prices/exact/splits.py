@@ -30,7 +30,7 @@ _BISECTIONS = 30
 # A trim below this share of a range is not worth a leaf.
 _WORTH_TRIM = 0.02
 # Splits of a range stay away from its ends by this share.
-_INSIDE = 0.2
+_INSIDE = 0.3
 _SAME = 1e-9
 _NARROW = 1e-7
 _INTEGRAL = 1e-6
@@ -49,7 +49,7 @@ def trim(oracle: Oracle, node: Node, target: float) -> Node:
     for j in np.flatnonzero(rules.weight > 0):
         lam, mu = float(tariff.numerator[j]), float(tariff.progress[j])
         least = block_minimum(rules, node.box, int(j), lam, mu)
-        for name in ("progress", "ratio"):
+        for name in ("progress", "excess"):
             for high_side in (False, True):
                 low = float(getattr(node.box, f"{name}_min")[j])
                 high = float(getattr(node.box, f"{name}_max")[j])
@@ -89,33 +89,34 @@ def _furthest(good: Callable[[float], bool], start: float, end: float) -> float:
 
 
 def ratio_losses(master: Master, point: Point) -> Floats:
-    """How far each task's gamma Xi in the master lies below gamma N / A; (tasks,)."""
-    oracle = master.oracle
-    rules, used = oracle.rules, np.flatnonzero(oracle.rules.weight > 0)
-    x = master.usage(point.plans)
-    at = np.flatnonzero(x)
-    error, progress = rules.start.copy(), np.zeros_like(rules.start)
-    np.add.at(error, oracle.task[at], x[at] * oracle.choices.error[at])
-    np.add.at(progress, oracle.task[at], x[at] * oracle.progress[at])
-    out = np.zeros_like(error)
-    a = np.minimum(progress, point.progress)[used]
-    a = np.maximum(a, 1e-300)
-    out[used] = rules.weight[used] * (error[used] / a - point.ratio[used])
-    return np.maximum(out, 0.0)
+    """How far each task's gamma Y in the master lies below that of its plans; (tasks,)."""
+    excess = plain_excess(master, point)
+    lost = np.nan_to_num(master.oracle.rules.weight * (excess - point.excess))
+    return np.maximum(lost, 0.0)
+
+
+def plain_excess(master: Master, point: Point) -> Floats:
+    """Y_j of the plans of a point, their totals taken as they are; (tasks,)."""
+    shares, pool = point.plans, master.pool
+    error = shares @ pool.error[: shares.size]
+    progress = np.minimum(shares @ pool.progress[: shares.size], point.progress)
+    return np.asarray(error / np.maximum(progress, 1e-300))
 
 
 class RatioSplit(NamedTuple):
-    """A split of the range of A_j (``progress``) or Xi_j (``ratio``) at a value."""
+    """A split of the range of A_j (``progress``) or Y_j (``excess``) at a value."""
 
     name: str
     task: int
     at: float
 
 
-def ratio_candidate(box: RatioBox, point: Point, losses: Floats) -> RatioSplit | None:
+def ratio_candidate(
+    master: Master, box: RatioBox, point: Point, losses: Floats
+) -> RatioSplit | None:
     """Return a split of the wider range of the task that loses most; None when all are narrow.
 
-    It is halfway between the middle of the range and the master's point.
+    It is at the point's plans, if that is not too near an end.
     """
     j = int(np.argmax(losses))
     widths = {
@@ -123,13 +124,14 @@ def ratio_candidate(box: RatioBox, point: Point, losses: Floats) -> RatioSplit |
             (getattr(box, f"{name}_max")[j] - getattr(box, f"{name}_min")[j])
             / max(getattr(box, f"{name}_max")[j], 1e-300)
         )
-        for name in ("progress", "ratio")
+        for name in ("progress", "excess")
     }
     name = max(widths, key=lambda n: widths[n])
     if widths[name] < _NARROW:
         return None
     low, high = float(getattr(box, f"{name}_min")[j]), float(getattr(box, f"{name}_max")[j])
-    at = 0.5 * float(getattr(point, name)[j]) + 0.25 * (low + high)
+    here = point.progress if name == "progress" else plain_excess(master, point)
+    at = float(here[j])
     margin = _INSIDE * (high - low)
     return RatioSplit(name, j, min(max(at, low + margin), high - margin))
 
@@ -140,7 +142,7 @@ def device_candidates(master: Master, point: Point, count: int) -> list[DeviceSp
     One for each device and slot at most, and two for each device. Empty when nothing is fractional.
     """
     oracle, c = master.oracle, master.oracle.columns
-    x = master.usage(point.plans)
+    x = master.pool.usage(point.plans)
     at = np.flatnonzero(x > _SAME)
     column = oracle.choices.column[at]
     values = {name: oracle.attribute(name)[at] for name, _ in _ATTRIBUTES}

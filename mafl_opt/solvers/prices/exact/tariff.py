@@ -62,7 +62,10 @@ class Tariff:
 
     def shortened(self) -> Tariff:
         """Return the prices as they will be written."""
-        return Tariff(**{n: _short(getattr(self, n)) for n in _NAMES})
+        short = {n: _short(getattr(self, n)) for n in _NAMES}
+        # Rounded session prices may earn a little more than the cuts allow.
+        short["earned"] = self.earned * (1.0 + 10.0 ** (1 - _DIGITS))
+        return Tariff(**short)
 
     def toll(self, columns: Candidates) -> Floats:
         """Return what uplinks and step caps charge every column; (columns,)."""
