@@ -188,6 +188,7 @@ class _Reader:
                     return made(**{name: self.decode(entry) for name, entry in content.items()})
         except InputError:
             raise
-        except (TypeError, ValueError) as error:  # no pairs, no keys, no entries of the class
+        # No pairs, no keys, or entries that the class does not take: tensors for numbers, say.
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise InputError(f"{self.source}: {kind}", "part of a snapshot", str(error)) from error
         raise InputError(f"{self.source}: {kind}", "part of a snapshot", content)

@@ -39,6 +39,8 @@ _EVERY_S = 30.0
 _MOST_HEADER = 1 << 16
 _MOST_TEXT = 1 << 26
 _MOST_NODES = 1_000_000
+# No price is higher, so that no sum overflows.
+_DEAREST = 1e30
 # No threshold of a split is this large.
 _FAR = 2.0**62
 # Kinds of nodes, in the first column; then what the kind needs: a tariff, a task, or device, slot
@@ -166,8 +168,9 @@ def _read_tariffs(archive: Archive, oracle: Oracle) -> list[Tariff]:
     column = archive.integers("sessions.column", size, np.int64, (0, columns - 1))
     price = archive.floats("sessions.price", size, exact=(0,))
     for name, array in (*read.items(), ("price", price)):
-        if (array < 0).any():
-            raise archive.wrong(name, "prices >= 0", float(array.min()))
+        if ((array < 0) | (array > _DEAREST)).any():
+            found = float(array.min()) if (array < 0).any() else float(array.max())
+            raise archive.wrong(name, f"prices from 0 to {_DEAREST:g}", found)
     out = []
     for k in range(count):
         session, mine = np.zeros(columns), which == k
