@@ -94,10 +94,10 @@ def read(results: Results) -> str:
         sentences.append(f"Speeds spread by {spread:g}: {'; '.join(parts)}.")
     sentences.append(_sum_up(timed, "at equal virtual time"))
     sentences.append(_sum_up(worked, "at equal uploads"))
-    stale = last_rounds(results.where(method=_ASYNCHRONOUS)).column("staleness_mean")
+    stale = last_rounds(results.where(method=_ASYNCHRONOUS)).by_seed("staleness_mean")
     sentences.append(
         f"Uploads of the last asynchronous rounds had a mean staleness of "
-        f"{amount(mean_interval(stale))}; synchronous ones have none."
+        f"{amount(mean_interval(stale.values()))}; synchronous ones have none."
     )
     return " ".join(sentences)
 

@@ -105,10 +105,13 @@ def draw(results: Results) -> Figure:
         lines = []
         for method, rows in results.where(partition=partition, task=task).groups("method"):
             levels = [r for _, r in rows.groups("budget")]
-            spent = [mean_interval(r.column("energy_j")) for r in levels]
+            spent = [mean_interval(r.by_seed("energy_j").values()) for r in levels]
             lines.append(Line(
                 label=_NAMES[method], x=[i.mean for i in spent], x_spread=spent,
-                y=[mean_interval(100.0 * r.column("accuracy")) for r in levels],
+                y=[
+                    mean_interval(100.0 * v for v in r.by_seed("accuracy").values())
+                    for r in levels
+                ],
             ))  # fmt: skip
         draw_lines(
             panel, lines, title=f"{task}, {_skew(partition)}", x_label="energy of the plan (J)",

@@ -121,7 +121,7 @@ def read(results: Results) -> str:
     proving = results.filter(lambda row: row["gap"] is not None)
     if len(proving):
         parts = [
-            f"{share(mean_interval(part.column('gap')))} with {size}"
+            f"{share(mean_interval(part.by_seed('gap').values()))} with {size}"
             for size, part in proving.groups("devices")
         ]
         sentences.append(
@@ -147,13 +147,15 @@ def _behind(results: Results) -> str:
     parts = []
     for size in sorted(results.levels("devices")):
         here = results.where(devices=size)
-        excess = []
+        excess: dict[int, list[float]] = {}
         for row in here.where(backend=backends[1]).rows:
             rival = here.where(backend=backends[0], seed=row["seed"], tasks=row["tasks"]).rows
             if rival and row["objective"] and rival[0]["objective"]:
-                excess.append(100 * (row["objective"] / rival[0]["objective"] - 1))
+                more = 100 * (row["objective"] / rival[0]["objective"] - 1)
+                excess.setdefault(row["seed"], []).append(more)
         if excess:
-            parts.append(f"{amount(mean_interval(excess), '%')} with {size} devices")
+            means = [float(np.mean(values)) for values in excess.values()]
+            parts.append(f"{amount(mean_interval(means), '%')} with {size} devices")
     return f"The objective of {backends[1]} is above that of {backends[0]} by {joined(parts)}."
 
 
