@@ -16,6 +16,7 @@ from mafl_opt.core.status import Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import exact
+from mafl_opt.solvers.prices.exact.search import _GUARD
 from mafl_opt.solvers.registry import solve
 
 GAP = 1e-5
@@ -46,7 +47,7 @@ def undisturbed(problem):
 @pytest.fixture(scope="module")
 def written(problem, tmp_path_factory):
     path = tmp_path_factory.mktemp("exact") / "a.npz"
-    run, _ = solved(problem, cut="node 3:", checkpoint=str(path))
+    run, _ = solved(problem, cut="node 5:", checkpoint=str(path))
     assert run.termination is Termination.INTERRUPTED
     return path.read_bytes(), run
 
@@ -58,7 +59,9 @@ def test_resumed_search_loses_neither_plan_nor_bound(tmp_path, problem, undistur
     assert before.termination is Termination.INTERRUPTED
     again, _ = solved(problem, resume=path, time_limit=0)
     assert again.objective == pytest.approx(before.objective, rel=SAME_FORMULA)
-    assert again.bound >= before.bound * (1 - 1e-12) if before.bound is not None else True
+    if before.bound is not None:
+        # What is claimed is lower than what is known by what guards it.
+        assert again.bound >= before.bound * (1 - 2 * _GUARD)
     run, certificate = solved(problem, resume=path)
     assert run.objective == pytest.approx(undisturbed.objective, rel=GAP)
     plan = run.plan("prices", Termination.COMPLETED, certificate)
