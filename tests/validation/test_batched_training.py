@@ -284,6 +284,8 @@ def test_compiled_training_refuses_rows_labels_and_parameters_that_are_not_there
         with pytest.raises(IndexError, match=r"rows .* of 40 samples"):
             train_sessions(model, inputs, labels, [wrong])
     with pytest.raises(IndexError, match=r"434 numbers for 435 parameters"):
+        evaluate_model(model, session.start[:-1], inputs, labels)
+    with pytest.raises(IndexError, match=r"434 numbers for 435 parameters"):
         train_sessions(model, inputs, labels, [replace(session, start=session.start[:-1])])
     with pytest.raises(IndexError, match=r"labels 0\.\.3 for 3 outputs"):
         train_sessions(model, inputs, labels.clamp(max=2).index_fill(0, torch.tensor([1]), 3),
@@ -452,10 +454,11 @@ def test_training_is_repeatable_bit_for_bit():
     assert all(map(torch.equal, *found))
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("samples", [1, 64, 800])
+@pytest.mark.parametrize("name", [*MODELS, *(f"compiled {name}" for name in COMPILED)])
+@pytest.mark.parametrize("samples", [1, 67, 800])
 def test_evaluation_takes_the_mean_over_all_samples(name, samples):
-    model, (inputs, labels) = MODELS[name](), data_of(samples=samples)
+    build = COMPILED[name.split()[1]] if name.startswith("compiled") else MODELS[name]
+    model, (inputs, labels) = build(), data_of(samples=samples)
     parameters = start_of(model, np.random.default_rng(0))
     if name == "deciding":
         inputs = inputs.abs()

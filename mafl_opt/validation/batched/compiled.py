@@ -21,10 +21,12 @@ from mafl_opt.validation.batched.structure import (
 if TYPE_CHECKING:
     from mafl_opt.validation.training import LocalSession
 
-__all__ = ["can_compile", "train_compiled"]
+__all__ = ["can_compile", "run_compiled", "train_compiled"]
 
 #: Parameters of a session begin at a multiple of so many, a line of the cache.
 _ALIGNED = 16
+#: Samples that are evaluated at once.
+_WIDTH = 16
 
 
 def can_compile(layers: Sequence[Layer], inputs: Tensor) -> bool:
@@ -83,6 +85,23 @@ def train_compiled(
         values.numpy(),
     )
     return list(values[:, :count].unbind(0))
+
+
+def run_compiled(layers: Sequence[Layer], parameters: Tensor, inputs: Tensor) -> Tensor:
+    """Return logits (samples, classes) of inputs (samples, ...), for layers `can_compile` takes.
+
+    Raises
+    ------
+    IndexError
+        If there are not as many numbers as the network has parameters.
+    """
+    from mafl_opt.validation.batched.kernels import run_dense
+
+    _require_length(layers, len(parameters))
+    table = np.ascontiguousarray(inputs.detach().flatten(1).numpy())
+    program, constants = _write_program(layers, table.shape[1])
+    value = np.ascontiguousarray(parameters.detach().numpy())
+    return torch.from_numpy(run_dense(program, constants.astype(table.dtype), table, value, _WIDTH))
 
 
 def _parts(session: LocalSession) -> Sequence[Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mafl_opt.validation.batched.compiled import can_compile, run_compiled
 from mafl_opt.validation.batched.network import Stacked, find_layers, sample_floats
 from mafl_opt.validation.models import Model
 
@@ -44,6 +45,9 @@ def _logits(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits (samples, classes) with labels (samples,), a chunk at a time."""
     layers = find_layers(model.module, tuple(inputs.shape[1:]))
+    if layers is not None and can_compile(layers, inputs):
+        yield run_compiled(layers, parameters, inputs), labels
+        return
     size = _CHUNK if layers is None else max(1, min(_CHUNK, _FLOATS // sample_floats(layers)))
     network, width = None, 0
     for first in range(0, len(labels), size):

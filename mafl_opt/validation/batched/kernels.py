@@ -1,135 +1,22 @@
 """Local training of dense networks, compiled: one session after the other, no call in between.
 
-Matrix products are written out in blocks that fit the registers. Sums may be taken in any order, as
-in a library of linear algebra, but a number that is not finite stays what it is.
+numba keeps what it compiled by the date of the file that a function is in, not of those it calls:
+after a change in `products`, touch this file.
 """
 
 import math
 
-import numba as nb
 import numpy as np
 
-__all__ = ["DENSE", "NORMALISE", "RELU", "SIGMOID", "TANH", "train_dense"]
+from mafl_opt.validation.batched.products import accumulate, compiled, dot, multiply
+
+__all__ = ["DENSE", "NORMALISE", "RELU", "SIGMOID", "TANH", "run_dense", "train_dense"]
 
 #: Kinds of layer, the first column of a program.
 DENSE, RELU, TANH, SIGMOID, NORMALISE = range(5)
 
 #: Adam's decays and the least size it divides by.
 _SLOW, _SLOWER, _EPSILON = 0.9, 0.999, 1e-8
-#: Entries of a row taken at once, so that those of a whole mini-batch stay in the fastest cache.
-_TILE = 512
-
-compiled = nb.njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "arcp", "nsz"},
-)
-
-
-@compiled
-def _dot(left, right):
-    total = left[0] * right[0]
-    for k in range(1, len(left)):
-        total += left[k] * right[k]
-    return total
-
-
-@compiled
-def _multiply(values, chosen, weights, out):
-    """Add values[chosen] (samples, inputs) @ weights (outputs, inputs).T to out."""
-    samples, outputs = out.shape
-    whole, full = samples - samples % 4, outputs - outputs % 4
-    for o in range(0, full, 4):
-        w0, w1, w2, w3 = weights[o], weights[o + 1], weights[o + 2], weights[o + 3]
-        for s in range(0, whole, 4):
-            x0, x1 = values[chosen[s]], values[chosen[s + 1]]
-            x2, x3 = values[chosen[s + 2]], values[chosen[s + 3]]
-            a00, a01, a02, a03 = out[s, o], out[s, o + 1], out[s, o + 2], out[s, o + 3]
-            a10, a11 = out[s + 1, o], out[s + 1, o + 1]
-            a12, a13 = out[s + 1, o + 2], out[s + 1, o + 3]
-            a20, a21 = out[s + 2, o], out[s + 2, o + 1]
-            a22, a23 = out[s + 2, o + 2], out[s + 2, o + 3]
-            a30, a31 = out[s + 3, o], out[s + 3, o + 1]
-            a32, a33 = out[s + 3, o + 2], out[s + 3, o + 3]
-            for k in range(len(w0)):
-                p0, p1, p2, p3 = w0[k], w1[k], w2[k], w3[k]
-                q0, q1, q2, q3 = x0[k], x1[k], x2[k], x3[k]
-                a00 += q0 * p0
-                a01 += q0 * p1
-                a02 += q0 * p2
-                a03 += q0 * p3
-                a10 += q1 * p0
-                a11 += q1 * p1
-                a12 += q1 * p2
-                a13 += q1 * p3
-                a20 += q2 * p0
-                a21 += q2 * p1
-                a22 += q2 * p2
-                a23 += q2 * p3
-                a30 += q3 * p0
-                a31 += q3 * p1
-                a32 += q3 * p2
-                a33 += q3 * p3
-            out[s, o], out[s, o + 1], out[s, o + 2], out[s, o + 3] = a00, a01, a02, a03
-            out[s + 1, o], out[s + 1, o + 1] = a10, a11
-            out[s + 1, o + 2], out[s + 1, o + 3] = a12, a13
-            out[s + 2, o], out[s + 2, o + 1] = a20, a21
-            out[s + 2, o + 2], out[s + 2, o + 3] = a22, a23
-            out[s + 3, o], out[s + 3, o + 1] = a30, a31
-            out[s + 3, o + 2], out[s + 3, o + 3] = a32, a33
-        for s in range(whole, samples):
-            for j in range(o, o + 4):
-                out[s, j] += _dot(weights[j], values[chosen[s]])
-    for o in range(full, outputs):
-        for s in range(samples):
-            out[s, o] += _dot(weights[o], values[chosen[s]])
-
-
-@compiled
-def _accumulate(factors, rows, chosen, out):
-    """Add factors (many, few) @ rows[chosen] (few, entries) to out (many, entries)."""
-    many, few = factors.shape
-    entries = out.shape[1]
-    whole, full = many - many % 4, few - few % 4
-    for begin in range(0, entries, _TILE):
-        tile = slice(begin, min(begin + _TILE, entries))
-        for r in range(0, whole, 4):
-            y0, y1, y2, y3 = out[r, tile], out[r + 1, tile], out[r + 2, tile], out[r + 3, tile]
-            for m in range(0, full, 4):
-                x0, x1 = rows[chosen[m], tile], rows[chosen[m + 1], tile]
-                x2, x3 = rows[chosen[m + 2], tile], rows[chosen[m + 3], tile]
-                a0, a1 = factors[r, m], factors[r, m + 1]
-                a2, a3 = factors[r, m + 2], factors[r, m + 3]
-                b0, b1 = factors[r + 1, m], factors[r + 1, m + 1]
-                b2, b3 = factors[r + 1, m + 2], factors[r + 1, m + 3]
-                c0, c1 = factors[r + 2, m], factors[r + 2, m + 1]
-                c2, c3 = factors[r + 2, m + 2], factors[r + 2, m + 3]
-                d0, d1 = factors[r + 3, m], factors[r + 3, m + 1]
-                d2, d3 = factors[r + 3, m + 2], factors[r + 3, m + 3]
-                for k in range(len(y0)):
-                    q0, q1, q2, q3 = x0[k], x1[k], x2[k], x3[k]
-                    y0[k] += a0 * q0 + a1 * q1 + a2 * q2 + a3 * q3
-                    y1[k] += b0 * q0 + b1 * q1 + b2 * q2 + b3 * q3
-                    y2[k] += c0 * q0 + c1 * q1 + c2 * q2 + c3 * q3
-                    y3[k] += d0 * q0 + d1 * q1 + d2 * q2 + d3 * q3
-            for m in range(full, few):
-                x0 = rows[chosen[m], tile]
-                a0, b0, c0, d0 = (
-                    factors[r, m], factors[r + 1, m], factors[r + 2, m], factors[r + 3, m],
-                )  # fmt: skip
-                for k in range(len(y0)):
-                    y0[k] += a0 * x0[k]
-                    y1[k] += b0 * x0[k]
-                    y2[k] += c0 * x0[k]
-                    y3[k] += d0 * x0[k]
-        for r in range(whole, many):
-            y0 = out[r, tile]
-            for m in range(few):
-                x0 = rows[chosen[m], tile]
-                a0 = factors[r, m]
-                for k in range(len(y0)):
-                    y0[k] += a0 * x0[k]
 
 
 @compiled
@@ -151,7 +38,7 @@ def _apply(kind, before, chosen, epsilon, factor, deviations, after):
             mean = x.sum() / features
             for k in range(features):
                 y[k] = x[k] - mean
-            deviations[s] = math.sqrt(_dot(y, y) / features + epsilon)
+            deviations[s] = math.sqrt(dot(y, y) / features + epsilon)
             for k in range(features):
                 y[k] *= factor / deviations[s]
 
@@ -174,7 +61,7 @@ def _apply_back(kind, after, factor, deviations, gradient):
                 g[k] *= y[k] * (1 - y[k])
         else:
             mean = g.sum() / features
-            along = _dot(g, y) / (features * factor * factor)
+            along = dot(g, y) / (features * factor * factor)
             for k in range(features):
                 g[k] = (g[k] - mean - along * y[k]) * (factor / deviations[s])
 
@@ -218,6 +105,40 @@ def _matrix(vector, first, rows, columns):
 
 
 @compiled
+def _forward(program, constants, value, inputs, own, in_order, values, deviations):
+    """Write what every layer makes of inputs[own] to a row of values each, samples first."""
+    size = len(own)
+    before, chosen = inputs, own
+    for layer in range(len(program)):
+        kind, outputs, weight, bias = program[layer]
+        after = values[layer, : size * outputs].reshape(size, outputs)
+        if kind == DENSE:
+            for s in range(size):
+                for o in range(outputs):
+                    after[s, o] = value[bias + o] if bias >= 0 else 0
+            multiply(before, chosen, _matrix(value, weight, outputs, before.shape[1]), after)
+        else:
+            epsilon, factor = constants[layer]
+            _apply(kind, before, chosen, epsilon, factor, deviations[layer], after)
+        before, chosen = after, in_order
+
+
+@compiled
+def run_dense(program, constants, inputs, value, width):
+    """Return logits (samples, classes) of inputs (samples, features), `width` of them at a time."""
+    layers, widest, classes = len(program), program[:, 1].max(), program[-1, 1]
+    values = np.empty((layers, width * widest), value.dtype)
+    deviations = np.empty((layers, width), value.dtype)
+    logits = np.empty((len(inputs), classes), value.dtype)
+    in_order = np.arange(len(inputs))
+    for first in range(0, len(inputs), width):
+        own = in_order[first : first + width]
+        _forward(program, constants, value, inputs, own, in_order, values, deviations)
+        logits[first : first + width] = values[-1, : len(own) * classes].reshape(-1, classes)
+    return logits
+
+
+@compiled
 def _train(program, constants, inputs, labels, rows, sizes, rate, proximal, adam, start, value):
     """Do the steps of one session on value (parameters,), in place; see `train_dense`."""
     layers, width, widest = len(program), sizes.max(), program[:, 1].max()
@@ -232,20 +153,9 @@ def _train(program, constants, inputs, labels, rows, sizes, rate, proximal, adam
         size = sizes[step]
         own = rows[taken : taken + size]
         taken += size
-        before, chosen = inputs, own
-        for layer in range(layers):
-            kind, outputs, weight, bias = program[layer]
-            after = values[layer, : size * outputs].reshape(size, outputs)
-            if kind == DENSE:
-                for s in range(size):
-                    for o in range(outputs):
-                        after[s, o] = value[bias + o] if bias >= 0 else 0
-                matrix = _matrix(value, weight, outputs, before.shape[1])
-                _multiply(before, chosen, matrix, after)
-            else:
-                epsilon, factor = constants[layer]
-                _apply(kind, before, chosen, epsilon, factor, deviations[layer], after)
-            before, chosen = after, in_order
+        _forward(program, constants, value, inputs, own, in_order, values, deviations)
+        features = program[-1, 1]
+        before = values[-1, : size * features].reshape(size, features)
 
         # SGD's gradients come times -rate and are added to the parameters; Adam's are kept apart.
         target = moments[2] if adam else value
@@ -268,7 +178,7 @@ def _train(program, constants, inputs, labels, rows, sizes, rate, proximal, adam
                 below, spare = slopes[spare, : before.size].reshape(before.shape), 1 - spare
                 below[:] = 0
                 matrix = _matrix(value, weight, outputs, features)
-                _accumulate(gradient, matrix, in_order, below)
+                accumulate(gradient, matrix, in_order, below)
             if proximal != 0 and not adam:
                 last = weight + outputs * features
                 _pull(value[weight:last], start[weight:last], rate * proximal)
@@ -283,7 +193,7 @@ def _train(program, constants, inputs, labels, rows, sizes, rate, proximal, adam
                     total += gradient[s, o]
                 if bias >= 0:
                     target[bias + o] += total
-            _accumulate(factors, before, chosen, _matrix(target, weight, outputs, features))
+            accumulate(factors, before, chosen, _matrix(target, weight, outputs, features))
             gradient = below
         if adam:
             _step_adam(value, start, target, moments[0], moments[1], rate, proximal, step + 1)
