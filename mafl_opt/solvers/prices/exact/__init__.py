@@ -38,13 +38,11 @@ def solve(run: Run) -> dict[str, Any] | None:
     with sole_use(run.options.checkpoint or run.options.resume):
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
-            if run.options.resume is None:
-                # Before anything is compiled: whatever cuts that short, there is a plan.
-                warm_up(run, improver)
             begun.append(Search(run, improver))
             if not journal.restore(begun[0]):
                 # No hour of work ends at a folder that is closed.
                 journal.save(begun[0])
+                warm_up(run, improver)
             begun[0].branch(journal.save_if_due)
         if begun:
             journal.save(begun[0])

@@ -75,7 +75,8 @@ class Search:
         self.ceiling = objective_ceiling(problem)
         nothing = Tariff.nothing(problem)
         box = root_box(self.oracle.rules, self.top)
-        bound = self.oracle.bound(nothing, self.oracle.free, box)[0]
+        # At no prices devices cost nothing. Asking them would compile before there is any plan.
+        bound = self.oracle.ratios(nothing, box)
         self.root = Node(box=box, splits=(), bound=bound, tariff=nothing)
         self._open = [self.root]
         self._solved, self._next_try, self._tries = 0, 1, 0
