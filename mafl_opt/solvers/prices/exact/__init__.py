@@ -29,7 +29,7 @@ def solve(run: Run) -> dict[str, Any] | None:
     with run.interruptible():
         improver = Improver(run.problem, run.options.seed, run.stop)
         begun.append(Search(run, improver))
-        warm_up(run, improver)
+        warm_up(run, improver, shake=False)
         begun[0].branch()
     if not begun:
         return None
