@@ -20,8 +20,16 @@ _FINAL_ROUNDS = 150
 _WARM_SHARE = 0.15
 
 
-def warm_up(run: Run, improver: Improver) -> None:
-    """Find an incumbent before any relaxation: greedy and local search, beside the plan given."""
+def warm_up(run: Run, improver: Improver, *, shake: bool = True) -> None:
+    """Find an incumbent before any relaxation: greedy and local search, beside the plan given.
+
+    Parameters
+    ----------
+    run : Run
+    improver : Improver
+    shake : bool
+        Whether to ruin and recreate; not worth its time where relaxations lead to better plans.
+    """
 
     def stop() -> bool:
         limit = run.options.time_limit
@@ -34,10 +42,11 @@ def warm_up(run: Run, improver: Improver) -> None:
     run.offer(schedule, "greedy")
     schedule = improver.descend(run.schedule or schedule)
     run.offer(schedule, "local search")
-    improver.shake(
-        schedule, rounds=_QUICK_ROUNDS, stop=stop,
-        found=lambda found: run.offer(found, "local search"),
-    )  # fmt: skip
+    if shake:
+        improver.shake(
+            schedule, rounds=_QUICK_ROUNDS, stop=stop,
+            found=lambda found: run.offer(found, "local search"),
+        )  # fmt: skip
 
 
 def recover(
