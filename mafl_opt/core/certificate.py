@@ -28,7 +28,7 @@ __all__ = ["Report", "certified_bound", "is_large"]
 #: how near the largest value that holds the search ends.
 _FIRST_STEP, _GROWTH, _FINE = 1e-8, 8.0, 1e-9
 #: Possible sessions times price tables that are evaluated in some ten seconds.
-_LARGE = 100_000_000
+_LARGE = 1e9
 
 
 def is_large(scenario: Scenario, certificate: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import fleet
+from mafl_opt.solvers.prices.fleet import proving
 from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
 from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.kernel import price_devices
@@ -173,6 +174,28 @@ def test_a_fleet_is_planned_and_its_bound_derived_again(devices, weight):
     assert plan.gap <= 5e-3
     greedy = mo.solve(scenario, backend="greedy")
     assert plan.bound <= plan.objective < greedy.objective
+
+
+def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
+    begun = []
+
+    class Kept(proving.Proof):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            begun.append(self)
+
+    monkeypatch.setattr(proving, "Proof", Kept)
+    scenario = drawn(400, 3, slots=8, energy_weight=2.0)
+    fleet.solve(Run(problem=Problem(scenario=scenario), options=Options(gap=5e-4)))
+    waiting, split = [begun[-1]._root], 0
+    while waiting:
+        node = waiting.pop()
+        if node is not None:
+            worth = begun[-1].mixtures.bound(node.box, node.weights)
+            assert node.bound <= worth + CANCELLED * abs(worth)
+            waiting += node.children
+            split += node.split is not None
+    assert split > 10
 
 
 def test_a_mixture_of_tables_proves_no_more_than_is_true():

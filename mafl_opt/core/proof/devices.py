@@ -91,17 +91,20 @@ class DevicePrograms:
         """Return the least cost of each arc with the joules at `price` more, and its energy."""
         if not self.first.size:
             return np.zeros(0), np.zeros(0)
+        cost, batch = self.rows_at(price)
+        least = np.minimum.reduceat(cost, self.first)
+        best = np.flatnonzero(cost == least[self.arc])
+        use = np.zeros(least.size)
+        use[self.arc[best]] = self.table.take(best).energy_j(batch[best])
+        return least, use
+
+    def rows_at(self, price: Floats) -> tuple[Floats, Floats]:
+        """Return the least cost of each row with the joules at `price` more, and its mini-batch."""
         joule = (self.joule + price)[self.chains.owner][self.arc]
         real = self.table.best_batch(self.error, joule)
         low, high = np.floor(real), np.ceil(real)
         below, above = self._cost(low, joule), self._cost(high, joule)
-        cost = np.minimum(below, above)
-        least = np.minimum.reduceat(cost, self.first)
-        best = np.flatnonzero(cost == least[self.arc])
-        use = np.zeros(least.size)
-        batch = np.where(below[best] <= above[best], low[best], high[best])
-        use[self.arc[best]] = self.table.take(best).energy_j(batch)
-        return least, use
+        return np.minimum(below, above), np.where(below <= above, low, high)
 
     def thriftiest(self) -> tuple[Floats, Floats]:
         """Return the least energy of each arc, and what that costs."""

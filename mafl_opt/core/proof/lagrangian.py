@@ -66,7 +66,8 @@ class Lagrangian:
             survey.add(table)
             self._trains[table.device, table.task] = True
             if len(self._blocks) > _KEPT:
-                # One listing serves all price tables.
+                # One listing serves all price tables; few of its rows are worth running in any.
+                table = self._worthwhile(table)
                 for k in range(len(prices)):
                     self._solve(k, table, self._missing(k, table.devices, (), exact=False))
                 self._report("devices", (number + 1) / len(self._blocks))
@@ -154,6 +155,14 @@ class Lagrangian:
             known.least[at], known.gap[at], known.price[at] = self._least(
                 k, programs, known.price[at], exact=exact
             )
+
+    def _worthwhile(self, table: SessionTable) -> SessionTable:
+        """Return the rows that some price table may pay for; instead of others a device idles."""
+        idle = np.zeros((table.devices.stop - table.devices.start, self.scenario.num_slots + 1))
+        cheapest = PriceTable.cheapest(self.prices)
+        programs = cheapest.programs(self.scenario, table, idle.astype(bool))
+        cost, _ = programs.rows_at(np.zeros(idle.shape[0]))
+        return table.take(cost < 0.0)
 
     def _split_devices(
         self, k: int, table: SessionTable, splits: Mapping[int, tuple[DeviceSplit, ...]],

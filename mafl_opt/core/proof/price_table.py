@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,22 @@ class PriceTable:
             progress=np.where(weighted, read["progress"], 0.0),
             uplink=read["uplink"], steps=read["step_cap"], energy=read.get("energy"),
             listed=listed, extra=extra, is_listed=is_listed,
+        )  # fmt: skip
+
+    @classmethod
+    def cheapest(cls, tables: Sequence[PriceTable]) -> PriceTable:
+        """Return prices at which every session costs at most what it costs in each of the tables.
+
+        A session that costs something there is in no device's best plan under any of them.
+        """
+        first = tables[0]
+        return cls(
+            error=np.min([t.error for t in tables], axis=0),
+            progress=np.max([t.progress for t in tables], axis=0),
+            uplink=np.min([t.uplink for t in tables], axis=0),
+            steps=np.min([t.steps for t in tables], axis=0), energy=None,
+            listed=np.zeros(0, dtype=np.int64), extra=np.zeros(0),
+            is_listed=np.zeros_like(first.is_listed),
         )  # fmt: skip
 
     def programs(self, scenario: Scenario, rows: SessionTable, busy: Bools) -> DevicePrograms:

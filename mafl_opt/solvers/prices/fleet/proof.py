@@ -149,8 +149,9 @@ class Proof:
             child = None
             if inside is not None:
                 bound, weights = self.mixtures.best(inside)
-                if bound < node.bound:
-                    bound, weights = max(bound, self.mixtures.bound(inside, node.weights)), weights
+                inherited = self.mixtures.bound(inside, node.weights)
+                if bound < inherited:
+                    bound, weights = inherited, node.weights
                 child = _Node(inside, bound, weights)
                 self._put(child)
             node.children.append(child)
