@@ -25,7 +25,7 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import exact, fleet
 from mafl_opt.solvers.prices.exact import checkpoint as exact_checkpoint
-from mafl_opt.solvers.prices.fleet import checkpoint, search
+from mafl_opt.solvers.prices.fleet import checkpoint, sample
 from mafl_opt.validation.replay import replay
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -54,8 +54,8 @@ def kill_often(work, path, *, seconds, kills, seed=0):
 
 def test_prices_resume_after_kills_as_if_undisturbed(tmp_path, monkeypatch):
     # Both oracles have a log, and the file is written at every answer.
-    monkeypatch.setattr(search, "_SAMPLE_LEAST", 100)
-    monkeypatch.setattr(search, "_SAMPLE_MOST", 100)
+    monkeypatch.setattr(sample, "_LEAST", 100)
+    monkeypatch.setattr(sample, "_MOST", 100)
     monkeypatch.setattr(checkpoint, "_EVERY_S", 0.0)
     problem = Problem(scenario=Scenario.draw(devices=240, tasks=2, slots=6, seed=3))
     path = tmp_path / "search.npz"

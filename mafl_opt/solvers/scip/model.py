@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Model, quicksum
+from pyscipopt import SCIP_EVENTTYPE, SCIP_STAGE, Eventhdlr, Model, quicksum
 
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.bound import initial_error
@@ -102,6 +102,9 @@ class GridModel:
                 worker.join(_WAIT_S)
         except KeyboardInterrupt:
             self._run.termination = Termination.INTERRUPTED
+            # SCIP takes no interruption while it sets up the search.
+            while worker.is_alive() and self._model.getStage() == SCIP_STAGE.INITSOLVE:
+                worker.join(_WAIT_S)
             self._model.interruptSolve()
             worker.join()
 
