@@ -25,7 +25,7 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,exact]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,exact,ray]'
 	touch $@
 
 demo: install

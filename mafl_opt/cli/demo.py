@@ -60,6 +60,7 @@ def demo(context: click.Context, out: str, seeds: int, quiet: bool) -> None:
     from mafl_opt.core.files import make_folder, write_text
     from mafl_opt.core.locks import sole_use
     from mafl_opt.core.scenario import Scenario
+    from mafl_opt.report.page.page import write_report
     from mafl_opt.report.tradeoff import draw_accuracy_energy
 
     folder = make_folder(out)
@@ -74,12 +75,15 @@ def demo(context: click.Context, out: str, seeds: int, quiet: bool) -> None:
     outcomes = [run.outcome for run in runs if run.outcome.accuracy]
     if outcomes:
         draw_accuracy_energy(outcomes, picture)
+    page = folder / "report.html"
+    write_report(folder, out=page, scenario=scenario)
     click.echo(_table(scenario, runs))
     click.echo(f"\n{_CAUTION}")
     for run in runs:
         for violation in run.report.violations:
             click.echo(f"{run.plan.backend}: {violation}", err=True)
-    click.echo(f"\npictures: {folder}/schedule_*.png and {picture}")
+    click.echo(f"\nall of it on one page: {page}")
+    click.echo(f"pictures: {folder}/schedule_*.png and {picture}")
     if not all(run.report.ok for run in runs):
         context.exit(FAILED)
 
