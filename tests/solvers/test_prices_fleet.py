@@ -11,6 +11,7 @@ from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
+from mafl_opt.core.proof import lagrangian
 from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
@@ -196,6 +197,26 @@ def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
             waiting += node.children
             split += node.split is not None
     assert split > 10
+
+
+def test_rows_that_no_price_pays_for_change_no_bound(monkeypatch):
+    scenario = drawn(60, 2, slots=6, energy_weight=5.0)
+    certificate = fleet.solve(Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3)))
+    claim = {**certificate, "bound": 1.1 * certificate["bound"]}
+    whole = certified_bound(scenario, claim)
+    dropped = []
+    worthwhile = lagrangian.Lagrangian._worthwhile
+
+    def count(self, table):
+        kept = worthwhile(self, table)
+        dropped.append(1.0 - len(kept) / len(table))
+        return kept
+
+    # As where there are more blocks than are kept.
+    monkeypatch.setattr(lagrangian, "_KEPT", 0)
+    monkeypatch.setattr(lagrangian.Lagrangian, "_worthwhile", count)
+    assert certified_bound(scenario, claim) == whole < claim["bound"]
+    assert max(dropped) > 0.1
 
 
 def test_a_mixture_of_tables_proves_no_more_than_is_true():
