@@ -70,7 +70,7 @@ def test_demo_prints_one_row_a_backend_and_writes_everything(tmp_path, small_wor
     assert str(out) in lines[-1]
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "scenario.json", "accuracy_energy.png",
+        "scenario.json", "accuracy_energy.png", "report.html",
         *(f"{name}.json" for name in BACKENDS),
         *(f"schedule_{name}.png" for name in BACKENDS),
         *(f"replay_{name}_{seed}.json" for name in BACKENDS for seed in (0, 1)),
