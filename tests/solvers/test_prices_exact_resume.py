@@ -126,7 +126,14 @@ def text(words):
         ({"tariffs_uplink": put((0, 0), -1.0)}, "uplink: expected prices from 0 to 1e"),
         ({"tariffs_uplink": put((0, 0), 1e308)}, "uplink: expected prices from 0 to 1e"),
         ({"tariffs_step": lambda a: a[:-1]}, "tariffs.step"),
-        ({"sessions_column": put(0, 10**9)}, "sessions.column: expected integers from 0"),
+        (
+            {
+                "sessions_tariff": lambda _: np.zeros(1, dtype=np.int64),
+                "sessions_column": lambda _: np.full(1, 10**9),
+                "sessions_price": lambda _: np.ones(1),
+            },
+            "sessions.column: expected integers from 0",
+        ),
     ],
 )
 def test_damaged_checkpoint_is_refused(tmp_path, problem, written, arrays, words):

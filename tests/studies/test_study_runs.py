@@ -66,7 +66,7 @@ def test_damaged_run_is_done_again_and_said(whole, tmp_path, damage):
     text = path.read_text()
     path.write_text({
         "cut": text[: len(text) // 2],
-        "changed": text.replace('"sessions": 1', '"sessions": 2', 1),
+        "changed": text.replace('"objective": ', '"objective": 1', 1),
         "empty": "",
         "another": other.read_text(),
     }[damage])  # fmt: skip
