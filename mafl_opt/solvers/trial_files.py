@@ -17,7 +17,10 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.solvers.trials import Ending, Trial
 
-__all__ = ["TrialFiles"]
+__all__ = ["SUFFIX", "TrialFiles"]
+
+#: Of the names of the files in which trials are kept.
+SUFFIX = ".trial.json"
 
 _FACTS = ("message", "seconds", "cpu_seconds", "peak_memory_bytes")
 # What is not a matter of luck; a backend that failed or crashed is tried again.
@@ -80,7 +83,7 @@ class TrialFiles:
         )  # fmt: skip
 
     def _path(self, backend: str) -> Path:
-        return self.folder / f"{backend}.trial.json"
+        return self.folder / f"{backend}{SUFFIX}"
 
     def _identity(self, backend: str, options: Mapping[str, Any], end: float | None) -> str:
         """Digest of what a trial depends on, besides the machine."""

@@ -490,6 +490,8 @@ def test_other_files_of_a_folder_are_named_and_left_out(tmp_path):
     import pyarrow.parquet as pq
 
     (tmp_path / "stress.json").write_text('{"draws": 3}', encoding="utf-8")
+    # What `compare --resume` goes on from is nothing to look at.
+    (tmp_path / "hand.trial.json").write_text("{}", encoding="utf-8")
     pq.write_table(pa.table({"seed": [1]}), tmp_path / "study.parquet")
     material, page = write(tmp_path, ("hand", hand_made_plan(plain_scenario())), classes=False)
     assert len(material.notes) == 2

@@ -13,6 +13,7 @@ from mafl_opt.core.files import parse_json, read_text
 from mafl_opt.core.plan import COLUMNS, Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.report.page.replays import ReplayCurves, is_replay
+from mafl_opt.solvers.trial_files import SUFFIX
 
 __all__ = ["Sources", "read_sources"]
 
@@ -121,7 +122,7 @@ def _ordered(folder: Path, out: Sources) -> Iterator[Path]:
     files = (p for p in folder.iterdir() if p.suffix in (".json", ".parquet") and p.is_file())
     known = {name: place for place, name in enumerate(first)}
     for path in sorted(files, key=lambda p: (known.get(p.name, len(known)), p.name)):
-        if path.name not in (_SCENARIO, table.name):
+        if path.name not in (_SCENARIO, table.name) and not path.name.endswith(SUFFIX):
             yield path
 
 
