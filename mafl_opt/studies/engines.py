@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from mafl_opt.core.errors import InputError, MaflError
+from mafl_opt.core.locks import claim
 from mafl_opt.studies.cell import Cell
-from mafl_opt.studies.claim import claim
 from mafl_opt.studies.experiment import get_experiment
 from mafl_opt.studies.run_files import RunFile, load_run, run_path, save_run
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import make_folder, parse_json, read_text, write_text
+from mafl_opt.core.locks import claim
 from mafl_opt.report.canvas import SUFFIXES, save_figure
 from mafl_opt.studies.cell import LAYOUT
-from mafl_opt.studies.claim import claim
 from mafl_opt.studies.description import Description, describe
 from mafl_opt.studies.engines import ENGINES, Job, run_jobs
 from mafl_opt.studies.experiment import Row, get_experiment

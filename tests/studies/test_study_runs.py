@@ -14,8 +14,8 @@ import pytest
 
 import mafl_opt as mo
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.locks import claim
 from mafl_opt.studies.cell import Cell
-from mafl_opt.studies.claim import claim
 from mafl_opt.studies.description import describe, studies
 from mafl_opt.studies.engines import compute
 from mafl_opt.studies.run_files import run_path

@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.studies.claim import claim
+from mafl_opt.core.locks import claim
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mafl_opt.studies.claim import claim
+from mafl_opt.core.locks import claim
 with claim(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     time.sleep(60)
