@@ -3,10 +3,10 @@
     python benchmarks/integer.py [--limit SECONDS] [--own SECONDS] [--seeds N] [--growth]
 
 All in one process, one thread, one after the other. `scip` has the integer program with every
-choice of session, l and B, ratio included; `minlp` is HiGHS inside this package's search by outer
-approximation. `HiGHS` alone gets the same choices as SCIP with the ratio replaced by its tangent
-plane at the best plan that `prices` found: a linear integer program, easier than P, whose gap is
-its own. See README.md beside this file.
+choice of session, l and B, ratio included; `HiGHS` has the same one with the products of the ratio
+made linear, which is exact; `minlp` is HiGHS inside this package's search by outer approximation.
+`tangent` is HiGHS on the same choices with the ratio replaced by its tangent plane at the best plan
+that `prices` found: easier than P, and its gap is its own. See README.md beside this file.
 """
 
 import argparse
@@ -53,16 +53,11 @@ def run_backend(problem, backend, limit, gap=GAPS[-1]):
     return reached(points), plan, took
 
 
-def linear_program_at(problem, plan):
-    """Put the program on all choices together, the ratio replaced by its tangent at a plan."""
-    s, c, o = problem.scenario, problem.columns, list_choices(problem)
-    report = mo.check(s, plan)
-    progress = np.array([task.progress for task in report.tasks])
-    ratio = np.array([task.bound for task in report.tasks])
-    lam = s.tasks.weight / progress
-    at = o.column
+def shared_limits(problem, choices):
+    """Rows that every program on all choices has: one session at a time, budgets, uplinks, caps."""
+    s, c = problem.scenario, problem.columns
+    at = choices.column
     task, device, upload = c.task[at], c.device[at], c.upload[at] - 1
-    cost = lam[task] * (o.error - ratio[task] * c.progress[at]) + s.energy_weight * o.energy
     place, length = np.arange(at.size), (c.upload - c.receive)[at]
     inside = np.repeat(place, length)
     slot = np.repeat(c.receive[at], length) + np.arange(inside.size)
@@ -70,35 +65,88 @@ def linear_program_at(problem, plan):
     blocks = (
         (np.ones(inside.size), device[inside] * s.num_slots + slot, inside,
          np.ones(s.num_devices * s.num_slots)),
-        (o.energy / s.devices.energy_budget_j[device], device, place, np.ones(s.num_devices)),
+        (choices.energy / s.devices.energy_budget_j[device], device, place, np.ones(s.num_devices)),
         (np.ones(at.size), upload, place, np.array(s.network.uplink_capacity, dtype=float)),
         (c.step[at] / s.tasks.step_cap[task], upload * s.num_tasks + task, place,
          np.ones(s.num_slots * s.num_tasks)),
     )  # fmt: skip
-    matrix = sp.csc_array(
-        sp.vstack(
-            [
-                sp.csc_array((value, (row, col)), shape=(limit.size, at.size))
-                for value, row, col, limit in blocks
-            ]
-        )
+    matrix = sp.vstack(
+        [
+            sp.csc_array((value, (row, col)), shape=(limit.size, at.size))
+            for value, row, col, limit in blocks
+        ]
     )
+    return matrix, np.concatenate([limit for *_, limit in blocks])
+
+
+def first_error(s):
+    """Return the part of N that no session changes; (tasks,)."""
+    return s.tasks.initial_gap + s.loss_drift.sum(axis=0)
+
+
+def tangent_program(problem, plan):
+    """Put the program on all choices together, the ratio replaced by its tangent at a plan."""
+    s, c, o = problem.scenario, problem.columns, list_choices(problem)
+    report = mo.check(s, plan)
+    progress = np.array([task.progress for task in report.tasks])
+    ratio = np.array([task.bound for task in report.tasks])
+    lam = s.tasks.weight / progress
+    at = o.column
+    task = c.task[at]
+    cost = lam[task] * (o.error - ratio[task] * c.progress[at]) + s.energy_weight * o.energy
+    matrix, limits = shared_limits(problem, o)
     # The plane's value at the plan is its objective, so gaps mean the same.
-    gaps = s.tasks.initial_gap + s.loss_drift.sum(axis=0)
-    offset = float((lam * gaps + s.tasks.weight * ratio).sum())
+    offset = float((lam * first_error(s) + s.tasks.weight * ratio).sum())
     return linear_program(
-        matrix, col_cost=cost, col_lower=np.zeros(at.size), col_upper=np.ones(at.size),
-        row_lower=np.full(matrix.shape[0], -highspy.kHighsInf),
-        row_upper=np.concatenate([limit for *_, limit in blocks]), offset=offset,
-        integrality=[highspy.HighsVarType.kInteger] * at.size,
+        sp.csc_array(matrix), col_cost=cost, col_lower=np.zeros(at.size),
+        col_upper=np.ones(at.size), row_lower=np.full(limits.size, -highspy.kHighsInf),
+        row_upper=limits, offset=offset, integrality=[highspy.HighsVarType.kInteger] * at.size,
     )  # fmt: skip
 
 
-def run_highs(problem, plan, limit):
-    """Give HiGHS the linear program; return the times to the gaps and what it had in the end."""
+def whole_program(problem, plan):
+    """Put P together as a linear integer program: a product w = Xi_j x for every choice x.
+
+    w <= Xi_j and w <= (top of Xi_j) x, and N_j <= sum of progress w in each task: exact, because
+    every x is 0 or 1. No Xi_j is above what the best plan leaves for it.
+    """
+    s, c, o = problem.scenario, problem.columns, list_choices(problem)
+    at, used = o.column, np.flatnonzero(s.tasks.weight > 0)
+    kept = np.flatnonzero(np.isin(c.task[at], used))
+    n, m, place = at.size, kept.size, np.arange(kept.size)
+    task = np.searchsorted(used, c.task[at][kept])
+    top = plan.objective / s.tasks.weight[used]
+    shared, limits = shared_limits(problem, o)
+    scale = first_error(s)[used]
+    # Columns: x, Xi / top, w / top.
+    of_x = sp.csc_array((np.ones(m), (place, kept)), shape=(m, n))
+    of_xi = sp.csc_array((np.ones(m), (place, task)), shape=(m, used.size))
+    error = sp.csc_array((o.error[kept] / scale[task], (task, kept)), shape=(used.size, n))
+    gain = sp.csc_array(
+        (c.progress[at][kept] * (top / scale)[task], (task, place)), shape=(used.size, m)
+    )
+    own = sp.eye_array(m)
+    matrix = sp.csc_array(sp.block_array([
+        [shared, None, None], [-of_x, None, own], [None, -of_xi, own], [error, None, -gain],
+    ]))  # fmt: skip
+    high = np.concatenate([limits, np.zeros(2 * m), -first_error(s)[used] / scale])
+    kinds = [highspy.HighsVarType.kInteger] * n
+    kinds += [highspy.HighsVarType.kContinuous] * (used.size + m)
+    return linear_program(
+        matrix,
+        col_cost=np.concatenate([
+            s.energy_weight * o.energy, s.tasks.weight[used] * top, np.zeros(m),
+        ]),
+        col_lower=np.zeros(n + used.size + m), col_upper=np.ones(n + used.size + m),
+        row_lower=np.full(high.size, -highspy.kHighsInf), row_upper=high, integrality=kinds,
+    )  # fmt: skip
+
+
+def run_highs(program, limit):
+    """Give HiGHS a program; return the times to the gaps and what it had in the end."""
     highs = quiet_highs(time_limit=float(limit), mip_rel_gap=GAPS[-1])
     start = time.perf_counter()
-    highs.passModel(linear_program_at(problem, plan))
+    highs.passModel(program)
     points = []
 
     def hear(event):
@@ -126,16 +174,17 @@ def compare(devices, tasks, slots, seed, own, limit):
     problem.program  # noqa: B018 - prepared once, outside the clock
     name = f"{devices}x{tasks}x{slots} seed {seed}"
     mine, plan, took = run_backend(problem, "prices", own)
-    print(f"{name:18s} prices {shown(mine, own)}  O {plan.objective:.4f} bound {plan.bound:.4f}"
+    print(f"{name:18s} prices  {shown(mine, own)}  O {plan.objective:.4f} bound {plan.bound:.4f}"
           f"  {took[0]:.1f} s, CPU {took[1]:.1f}", flush=True)  # fmt: skip
     for backend in ("scip", "minlp"):
         times, other, _ = run_backend(problem, backend, limit)
         bound = np.nan if other.bound is None else other.bound
-        print(f"{name:18s} {backend:6s} {shown(times, limit)}  O {other.objective:.4f}"
+        print(f"{name:18s} {backend:7s} {shown(times, limit)}  O {other.objective:.4f}"
               f" bound {bound:.4f}{ratio(times, mine, limit)}", flush=True)  # fmt: skip
-    times, end = run_highs(problem, plan, limit)
-    print(f"{name:18s} HiGHS  {shown(times, limit)}  linear {end[1]:.4f} bound {end[2]:.4f}"
-          f"{ratio(times, mine, limit)}", flush=True)  # fmt: skip
+    for rival, program in (("HiGHS", whole_program), ("tangent", tangent_program)):
+        times, end = run_highs(program(problem, plan), limit)
+        print(f"{name:18s} {rival:7s} {shown(times, limit)}  O {end[1]:.4f} bound {end[2]:.4f}"
+              f"{ratio(times, mine, limit)}", flush=True)  # fmt: skip
 
 
 def ratio(times, mine, limit):

@@ -26,14 +26,14 @@ __all__ = [
     "session",
     "solve_arcs",
     "transfers",
-    "window",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
-# Tuples of arrays cost more to pass than these functions take.
+# For numbers only: every array that an inlined function is given is counted at every call, which
+# took two thirds of the time once.
 inlined = nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
 # Round-off in f_max T' / (cyc l) must not cost a sample that fits exactly.
@@ -79,6 +79,7 @@ class Scratch(NamedTuple):
     wish: Floats
     root: Floats
     least: Floats
+    order: Ints  # (L,), iteration counts by rising `least`
     back: Floats  # (G + 1,), the dynamic program from the end
     found: Ints  # (G, 5): task, receive, upload, iterations, batch of a plan
     plan: Ints  # the same of the best plan within the budget
@@ -98,7 +99,7 @@ def scratch(tasks: Tasks) -> Scratch:
         value=np.zeros(slots + 1), taken=ints(slots + 1), gone=ints(slots + 1),
         down=np.zeros(slots), up=np.zeros(slots), base=np.zeros(steps), gain=np.zeros(steps),
         steps=np.zeros(steps), wish=np.zeros(steps), root=np.zeros(steps), least=np.zeros(steps),
-        back=np.zeros(slots + 1), found=ints(slots, 5), plan=ints(slots, 5),
+        order=ints(steps), back=np.zeros(slots + 1), found=ints(slots, 5), plan=ints(slots, 5),
     )  # fmt: skip
 
 
@@ -125,11 +126,16 @@ def _affordable(budget, fixed, unit, f_min, rate, batch):
 
 @compiled
 def transfers(i, j, fleet, tasks, s):
-    """Download and upload time of every slot."""
+    """Download and upload time of every slot; inf where it is longer than the slot."""
     for g in range(tasks.capacity.size):
+        length = tasks.instants[g + 1] - tasks.instants[g]
         down, up = fleet.down_rate[i, g], fleet.up_rate[i, g]
         s.down[g] = tasks.bits[j] / down if down > 0.0 else np.inf
         s.up[g] = tasks.bits[j] / up if up > 0.0 else np.inf
+        if s.down[g] > length:
+            s.down[g] = np.inf
+        if s.up[g] > length:
+            s.up[g] = np.inf
 
 
 @inlined
@@ -183,13 +189,15 @@ def iterations(i, j, tau, fleet, tasks, table, e, s):
     return most
 
 
-@inlined
-def window(r, u, gone, down, up, instants):
-    """Time left to compute from `r` to `u`; 0: the session cannot exist."""
-    late = down[r] > instants[r + 1] - instants[r] or up[u - 1] > instants[u] - instants[u - 1]
-    if late or gone[u] > gone[r]:
-        return 0.0
-    return instants[u] - instants[r] - down[r] - up[u - 1]
+@compiled
+def _rank(most, s):
+    """Order iteration counts by the least that a column can cost; few are out of place."""
+    for steps in range(1, most + 1):
+        place = steps - 1
+        while place > 0 and s.least[s.order[place - 1]] > s.least[steps]:
+            s.order[place] = s.order[place - 1]
+            place -= 1
+        s.order[place] = steps
 
 
 @compiled
@@ -216,24 +224,24 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
         box = float(min(tasks.most_batch[j], fleet.samples[i, j]))
         transfers(i, j, fleet, tasks, s)
         for tau in range(min(tasks.most_stale[j], slots - 1) + 1):
-            most, first = iterations(i, j, tau, fleet, tasks, table, e, s), 1
+            most = iterations(i, j, tau, fleet, tasks, table, e, s)
+            _rank(most, s)
             for u in range(tau + 1, slots + 1):
                 r = u - 1 - tau
-                time = window(r, u, gone, down, up, instants)
-                if time <= 0.0 or room.uplink[u - 1] < 1.0:
+                time = instants[u] - instants[r] - down[r] - up[u - 1]
+                if time <= 0.0 or gone[u] > gone[r] or room.uplink[u - 1] < 1.0:
                     continue
                 radio = tx_power * up[u - 1] + rx_power * down[r]
                 charge, toll = table.uplink[u - 1] + e * radio, table.step[u - 1, j]
                 root_time, left = np.sqrt(time), room.step[u - 1, j]
                 best = s.cost[u - 1, tau]
-                # The iteration count that was best a slot before goes first: it spares the others.
-                guess = first
-                for turn in range(most + 1):
-                    steps = turn if turn else guess
-                    if turn == guess or s.steps[steps] > left:
-                        continue
+                for place in range(most):
+                    steps = s.order[place]
+                    # Step caps only add to it.
+                    if s.least[steps] + charge >= best:
+                        break
                     extra = charge + toll * s.steps[steps]
-                    if s.least[steps] + extra >= best:
+                    if s.steps[steps] > left or s.least[steps] + extra >= best:
                         continue
                     work = fleet.cycles[i, j] * steps
                     top = min(np.floor(f_max * time / work * (1.0 + SLACK)), box)
@@ -257,7 +265,7 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
                         size, price = high, upper
                     price += s.base[steps] + extra
                     if price < best:
-                        best, first = price, steps
+                        best = price
                         s.cost[u - 1, tau] = price
                         s.task[u - 1, tau] = j
                         s.iterations[u - 1, tau] = steps

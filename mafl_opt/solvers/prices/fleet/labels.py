@@ -18,7 +18,6 @@ from mafl_opt.solvers.prices.fleet.arcs import (
     iterations,
     solve_arcs,
     transfers,
-    window,
 )
 
 __all__ = ["Pool", "pool", "within_budget"]
@@ -88,8 +87,8 @@ def _list_options(i, fleet, tasks, table, room, price, gap, pool, s):
             most = iterations(i, j, tau, fleet, tasks, table, e, s)
             for u in range(tau + 1, slots + 1):
                 r = u - 1 - tau
-                time = window(r, u, s.gone, s.down, s.up, tasks.instants)
-                if time <= 0.0 or room.uplink[u - 1] < 1.0:
+                time = tasks.instants[u] - tasks.instants[r] - s.down[r] - s.up[u - 1]
+                if time <= 0.0 or s.gone[u] > s.gone[r] or room.uplink[u - 1] < 1.0:
                     continue
                 radio = fleet.tx_power[i] * s.up[u - 1] + fleet.rx_power[i] * s.down[r]
                 around = s.value[r] + s.back[u] - total
