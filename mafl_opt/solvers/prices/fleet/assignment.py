@@ -1,8 +1,8 @@
 """Plans of a large fleet: devices planned one after the other in the room that the others leave.
 
-At prices that learning found, devices' own plans nearly add up to the limits. A sweep makes them
-fit; further sweeps, at the marginal prices of what has been reached, let single devices improve
-until little changes. O is followed exactly and never rises.
+No single price table makes devices' own plans add up to the limits, mixtures of answers do. So the
+first sweep gives every device one of the tables of a mixture; further sweeps, at the marginal
+prices of what has been reached, let single devices improve. O is followed exactly.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.plan import Sessions
 from mafl_opt.solvers.prices.fleet.arcs import Table, scratch
-from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
+from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks, read_only
 from mafl_opt.solvers.prices.fleet.kernel import assign_devices
 from mafl_opt.solvers.prices.fleet.labels import pool
 from mafl_opt.solvers.prices.fleet.logs import SweepLog
+from mafl_opt.solvers.prices.fleet.ratio import mix
 
 __all__ = ["Assignment"]
 
@@ -80,22 +81,51 @@ class Assignment:
 
         A sweep that the log knows is not made again.
         """
-        known = None if self._log is None else self._log.recall(table)
+        return self._sweep(table, [(table, np.arange(self.fleet.size))], stop)
+
+    def spread(
+        self, tables: list[Table], shares: Floats, seed: int, *, stop: Callable[[], bool]
+    ) -> int:
+        """Plan every device at one of some tables, drawn at random: as `sweep`.
+
+        Parameters
+        ----------
+        tables : list of Table
+        shares : (tables,)
+            How much of the fleet gets each; sums to 1.
+        seed : int
+        stop : callable
+        """
+        size, random = self.fleet.size, np.random.default_rng(seed)
+        drawn = random.permutation(size)
+        cuts = np.rint(np.cumsum(shares) * size).astype(np.int64)
+        parts = [
+            (table, np.sort(drawn[start:stop]))
+            for table, start, stop in zip(tables, [0, *cuts], cuts, strict=False)
+        ]
+        return self._sweep(mix(tables, shares), parts, stop)
+
+    def _sweep(self, key: Table, parts: list[tuple[Table, Ints]], stop: Callable[[], bool]) -> int:
+        """Plan some devices at each table; the log knows the sweep by `key`."""
+        known = None if self._log is None else self._log.recall(key)
         if known is not None:
             self.totals[:] = known
             return 0
         changed = 0
-        for start in range(0, self.fleet.size, _BLOCK):
-            if stop():
-                return changed
-            block = slice(start, min(start + _BLOCK, self.fleet.size))
-            changed += assign_devices(
-                self.fleet.part(block.start, block.stop), self.tasks, table,
-                self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
-                self._plans[block], self._counts[block], self.totals,
-            )  # fmt: skip
+        for table, devices in parts:
+            for start in range(0, devices.size, _BLOCK):
+                if stop():
+                    return changed
+                block = devices[start : start + _BLOCK]
+                plans, counts = self._plans[block], self._counts[block]
+                changed += assign_devices(
+                    read_only(self.fleet.take(block)), self.tasks, read_only(table),
+                    self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
+                    plans, counts, self.totals,
+                )  # fmt: skip
+                self._plans[block], self._counts[block] = plans, counts
         if self._log is not None:
-            self._log.keep(table, self.totals, self._plans[self._kept()], self._counts)
+            self._log.keep(key, self.totals, self._plans[self._kept()], self._counts)
         return changed
 
     def marginal(self, table: Table, share: float) -> Table:

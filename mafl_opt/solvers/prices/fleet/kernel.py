@@ -128,10 +128,14 @@ def _add(i, fleet, tasks, plan, sign, totals):
 
 
 @compiled
-def _objective(tasks, totals):
-    """O of totals; inf while a weighted task is not trained."""
-    num_tasks = tasks.bits.size
+def _objective(tasks, table, totals):
+    """O of totals and what they pay for uplinks and steps; inf while a weighted task has none."""
+    num_tasks, slots = tasks.bits.size, tasks.capacity.size
     total = tasks.energy_weight * totals[0]
+    for g in range(slots):
+        total += table.uplink[g] * totals[1 + 2 * num_tasks + g]
+        for j in range(num_tasks):
+            total += table.step[g, j] * totals[1 + 2 * num_tasks + slots + g * num_tasks + j]
     for j in range(num_tasks):
         if tasks.weight[j] > 0.0:
             progress = totals[1 + num_tasks + j]
@@ -146,7 +150,8 @@ def _objective(tasks, totals):
 def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals):
     """Plan the devices anew, one after the other, in the room that the others leave.
 
-    A device gets the cheapest plan at the prices, if O does not rise by it.
+    A device gets the cheapest plan at the prices, if O and what all pay for uplinks and steps do
+    not rise by it together: so it makes room where others gain more.
 
     Parameters
     ----------
@@ -168,7 +173,7 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
     changed = 0
     for i in range(fleet.f_min.size):
         before[:] = totals
-        old = _objective(tasks, totals)
+        old = _objective(tasks, table, totals)
         _add(i, fleet, tasks, plans[i, : counts[i]], -1.0, totals)
         for g in range(slots):
             room.uplink[g] = tasks.capacity[g] - totals[1 + 2 * num_tasks + g] + SLACK
@@ -183,7 +188,7 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
                 i, fleet, tasks, table, room, best, tolerance, low, high, count, pool, s
             )
         _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
-        new = _objective(tasks, totals)
+        new = _objective(tasks, table, totals)
         if new < old or (old == np.inf and count > 0):
             changed += 1
             counts[i] = count

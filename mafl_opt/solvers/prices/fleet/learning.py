@@ -55,7 +55,7 @@ def blend(old: Table, new: Table, weight: float) -> Table:
     return Table(*(weight * a + (1.0 - weight) * b for a, b in zip(old, new, strict=True)))
 
 
-def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
+def first_totals(oracle: Oracle) -> tuple[Floats, Floats, list[tuple[Table, Floats]]]:
     """Find totals to start from: A_j that devices bring at the prices that belong to it.
 
     Returns
@@ -63,7 +63,8 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
     progress : (tasks,)
         0 for a task that nobody trains at any price.
     error : (tasks,)
-    totals : all answers, for the master
+    answers : list of (Table, totals)
+        For the master.
     """
     t = oracle.tasks
     num_tasks, slots = t.bits.size, t.capacity.size
@@ -73,14 +74,15 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, Floats]:
     answers = []
     for _ in range(_START_STEPS):
         progress = most * np.exp(0.5 * (low + high))
-        answer = oracle.ask(ratio_prices(t, progress, start), rounds=1)
-        answers.append(answer.totals)
+        table = ratio_prices(t, progress, start)
+        answer = oracle.ask(table, rounds=1)
+        answers.append((table, answer.totals))
         total = answer.totals.sum(axis=0)
         brought = total[1 + num_tasks : 1 + 2 * num_tasks]
         high = np.where(brought < progress, 0.5 * (low + high), high)
         low = np.where(brought < progress, low, 0.5 * (low + high))
     found = low > _SMALLEST
-    return np.where(found, most * np.exp(low), 0.0), start, np.stack(answers)
+    return np.where(found, most * np.exp(low), 0.0), start, answers
 
 
 def ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
@@ -124,7 +126,7 @@ def learn(
     rounds = _FIRST_ROUNDS
     for step in range(_MOST_STEPS):
         answer = oracle.ask(table, rounds=rounds)
-        master.add(answer.totals)
+        master.add(table, answer.totals)
         for _ in range(10):
             box = Range(
                 low=progress / width, high=np.minimum(progress * width, most),

@@ -43,6 +43,8 @@ class Point:
         What the relaxation takes for Gamma'_j / A_j + Y_j.
     table : Table
         Its duals.
+    shares : (tables,)
+        How much of the mixture was answered to each table asked so far; sums to 1.
     """
 
     value: float
@@ -51,6 +53,7 @@ class Point:
     ratio: Floats
     energy: float
     table: Table
+    shares: Floats
 
     def objective(self, tasks: Tasks) -> float:
         """O of the mixture of plans."""
@@ -68,6 +71,11 @@ class Master:
     groups : int
     scale : float
         Typical objective.
+
+    Attributes
+    ----------
+    tables : list of Table
+        Asked so far.
     """
 
     def __init__(self, tasks: Tasks, groups: int, scale: float) -> None:
@@ -76,6 +84,8 @@ class Master:
         self.by_progress = 0.5 * self.num_slots * tasks.cap
         self.by_error = np.where(tasks.start > 0, tasks.start, 1.0)
         self._used = tasks.weight > 0
+        self.tables: list[Table] = []
+        self._asked: list[int] = []
         self._totals = [np.zeros(1 + 2 * self.num_tasks + self.num_slots * (1 + self.num_tasks))]
         self._lp = lp = quiet_highs()
         shared = self.num_slots * (1 + self.num_tasks)
@@ -109,9 +119,17 @@ class Master:
         self._fixed = 4 * self.num_tasks
         lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
 
-    def add(self, totals: Floats) -> None:
-        """Add what groups' plans add up to; (groups, 1 + 2 J + G + G J), as `kernel` orders it."""
+    def add(self, table: Table, totals: Floats) -> None:
+        """Add what groups' plans at a table add up to.
+
+        Parameters
+        ----------
+        table : Table
+        totals : (groups, 1 + 2 J + G + G J)
+            As `kernel` orders it.
+        """
         tasks = self.tasks
+        self.tables.append(table)
         for group, row in enumerate(totals):
             if not row.any():
                 continue
@@ -123,6 +141,7 @@ class Master:
                 np.append(value[some], 1.0),
             )  # fmt: skip
             self._totals.append(row)
+            self._asked.append(len(self.tables) - 1)
 
     def correct(self, totals: Floats) -> None:
         """Add fixed totals to whatever is chosen: what the answers are known to miss."""
@@ -175,6 +194,7 @@ class Master:
         solution = lp.getSolution()
         x, dual = np.array(solution.col_value), -np.array(solution.row_dual) * self.scale
         totals = x[4 * most :] @ np.array(self._totals)
+        shares = np.bincount(self._asked, x[4 * most + 1 :], minlength=len(self.tables))
         slots = self.num_slots
         error = dual[self._error_row : self._tangent_row].reshape(2, most).sum(axis=0)
         progress = -dual[self._progress_row : self._error_row]
@@ -188,5 +208,5 @@ class Master:
             value=float(lp.getObjectiveValue()) * self.scale, error=totals[1 : 1 + most],
             progress=totals[1 + most : 1 + 2 * most], 
             ratio=x[most : 3 * most].reshape(2, most).sum(axis=0) * by_ratio,
-            energy=float(totals[0]), table=table,
+            energy=float(totals[0]), table=table, shares=shares / max(float(shares.sum()), 1e-300),
         )  # fmt: skip

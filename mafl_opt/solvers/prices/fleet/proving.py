@@ -100,7 +100,7 @@ class Prover:
         number = len(self._mixtures.tables)
         if self._whole is None:
             answer = self._sample.oracle.ask(table, rounds=ROUNDS)
-            self._sample.master.add(answer.totals)
+            self._sample.master.add(table, answer.totals)
             self._exact.add(number)
         elif self._whole.asked(table) > _HUGE:
             answer = self._whole.ask(table, rounds=1)

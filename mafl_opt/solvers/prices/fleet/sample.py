@@ -54,7 +54,7 @@ class Sample:
 
     def __init__(self, tasks: Tasks, oracle: Oracle, acting: int) -> None:
         self.tasks, self.oracle = tasks, oracle
-        self.progress, self.error, totals = first_totals(oracle)
+        self.progress, self.error, answers = first_totals(oracle)
         used = tasks.weight > 0
         #: Whether every weighted task has somebody to train it.
         self.trains = bool((self.progress[used] > 0).all())
@@ -67,8 +67,8 @@ class Sample:
         #: How far a device's plan may be from its bound.
         self.accuracy = oracle.accuracy = OPEN * self.scale / acting
         self.master = Master(tasks, oracle.groups, self.scale)
-        for answer in totals:
-            self.master.add(answer)
+        for table, totals in answers:
+            self.master.add(table, totals)
         self._missing: Floats | None = None
 
     def learn(self, run: Run, last: Lesson | None = None) -> Lesson:
@@ -94,6 +94,6 @@ class Sample:
     def value(self, table: Table) -> float:
         """Estimate the dual of the whole fleet at a table, and let the master know the answer."""
         answer = self.oracle.ask(table, rounds=ROUNDS)
-        self.master.add(answer.totals)
+        self.master.add(table, answer.totals)
         missing = 0.0 if self._missing is None else worth(self.tasks, table, self._missing)
         return answer.value + missing

@@ -16,6 +16,7 @@ from mafl_opt.solvers.prices.fleet.arrays import Fleet, fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.assignment import Assignment
 from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.engines import require_engine
+from mafl_opt.solvers.prices.fleet.learning import Lesson
 from mafl_opt.solvers.prices.fleet.opening import opening_plan, unpriced_certificate
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.proof import root_range
@@ -32,10 +33,9 @@ Ints = NDArray[np.int64]
 _GROUPS = 20
 # Times the sample is corrected by what the whole fleet answers.
 _CORRECTIONS = 2
-# Shares of the prices of uplinks and step caps in the sweeps after the first.
-_SHARES = (1.0, 0.98, 0.9, 1.0, 0.95, 0.7, 0.0)
-# A further sweep must lower O by this, relative.
-_WORTH = 1e-5
+# Shares of the prices of uplinks and step caps in the sweeps after the first: at the whole prices
+# devices make room for those that gain more by it, at none what is left of the room is used.
+_SHARES = (1.0, 1.0, 0.9, 0.7, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,10 +111,10 @@ class Search:
         if whole is None:
             price = np.zeros(self.fleet.size)
             price[strata[0][0]] = sample.oracle.energy_price
-            self._assign(self.fleet, everyone, lesson.table, price, sample.accuracy)
+            self._assign(self.fleet, everyone, sample, lesson, price)
         else:
             price = whole.energy_price.copy()
-            self._assign(whole.acting, whole.names, lesson.table, price, sample.accuracy)
+            self._assign(whole.acting, whole.names, sample, lesson, price)
         self.journal.save()
         if run.best is not None:
             bounds = root_range(self.fleet, self.tasks, run.objective)
@@ -192,30 +192,28 @@ class Search:
         self.run.offer(_Reached(value=self.run.problem.objective(sessions), table=sessions), event)
 
     def _assign(
-        self, fleet: Fleet, names: Ints, table: Table, energy_price: Floats, accuracy: float
+        self, fleet: Fleet, names: Ints, sample: Sample, lesson: Lesson, energy_price: Floats
     ) -> None:
-        """Plan the devices that may act, then improve while it pays."""
-        plan = Assignment(fleet, self.tasks, energy_price, accuracy, self.journal.sweeps())
+        """Plan the devices that may act."""
+        plan = Assignment(
+            fleet, self.tasks, energy_price, sample.accuracy, self.journal.sweeps()
+        )  # fmt: skip
         try:
-            self._sweep(plan, table)
+            self._sweep(plan, sample.master.tables, lesson)
         finally:
             # Ctrl-C leaves whole plans of devices behind, those of the last sweep among them.
             if np.isfinite(plan.objective):
                 self._offer(plan.sessions(names), "assignment")
 
-    def _sweep(self, plan: Assignment, table: Table) -> None:
-        run = self.run
-        plan.sweep(table, stop=run.stop)
-        last = plan.objective
-        run.say(f"first plan: objective {last:.6g}")
+    def _sweep(self, plan: Assignment, tables: list[Table], lesson: Lesson) -> None:
+        run, shares = self.run, lesson.point.shares
+        plan.spread(tables[: shares.size], shares, run.options.seed, stop=run.stop)
+        run.say(f"first plan: objective {plan.objective:.6g}")
         for share in _SHARES:
-            if run.stop() or not np.isfinite(last):
+            if run.stop() or not np.isfinite(plan.objective):
                 break
-            plan.sweep(plan.marginal(table, share), stop=run.stop)
+            plan.sweep(plan.marginal(lesson.table, share), stop=run.stop)
             run.say(f"sweep: objective {plan.objective:.6g}")
-            if share != _SHARES[0] and last - plan.objective < _WORTH * last:
-                break
-            last = plan.objective
 
 
 def _listed(table: Table) -> dict[str, Any]:
