@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,8 @@ Report = Callable[[str, float | None], None]
 
 #: Blocks whose sessions are kept; those of larger fleets are listed anew when needed.
 _KEPT = 4
+#: Blocks of large fleets that one thread works on in turn.
+_TOGETHER = 16
 #: What all budgets and caps together may be off before labels are made, relative to the claim.
 _SLACK = 1e-7
 
@@ -61,17 +66,13 @@ class Lagrangian:
         self._caps: dict[tuple[int, bool], float] = {}
         self._parts: dict[tuple[int, bool, object], float] = {}
         self._trains = np.zeros((scenario.num_devices, scenario.num_tasks), dtype=bool)
-        survey = Survey.of(scenario)
-        for number, table in self._tables():
-            survey.add(table)
-            self._trains[table.device, table.task] = True
-            if len(self._blocks) > _KEPT:
-                # One listing serves all price tables; few of its rows are worth running in any.
-                table = self._worthwhile(table)
-                for k in range(len(prices)):
-                    self._solve(k, table, self._missing(k, table.devices, (), exact=False))
-                self._report("devices", (number + 1) / len(self._blocks))
-        self.ratios: list[Ratio] = survey.ratios()
+        self._survey, self._lock = Survey.of(scenario), Lock()
+        if len(self._blocks) <= _KEPT:
+            for _, table in self._tables():
+                self._take_in(table)
+        else:
+            self._solve_blocks()
+        self.ratios: list[Ratio] = self._survey.ratios()
 
     def part(self, leaf: Leaf, *, exact: bool) -> float:
         """Return a lower bound of all but the ratios; infinite where no plan is left.
@@ -110,6 +111,49 @@ class Lagrangian:
                 paid += wide * float(prices.energy @ scenario.devices.energy_budget_j)
             value = gain - paid + minima - ROUNDING * (gain + paid + size)
         return -np.inf if np.isnan(value) else float(value)
+
+    # -- large fleets ------------------------------------------------------------------------
+
+    def _solve_blocks(self) -> None:
+        """Find the least costs of all devices at all prices, some blocks at a time."""
+        for k in range(len(self.prices)):
+            self._known[k] = _Devices.unknown(self.scenario.num_devices)
+        cheapest = PriceTable.cheapest(self.prices)
+        starts = range(0, len(self._blocks), _TOGETHER)
+
+        def work(start: int) -> None:
+            # One listing serves all price tables; few of its rows are worth running in any.
+            waiting: list[SessionTable] = []
+            last = min(start + _TOGETHER, len(self._blocks)) - 1
+            for number in range(start, last + 1):
+                table = self._table(number)
+                self._take_in(table)
+                waiting.append(
+                    table.take(cheapest.may_pay(self.scenario, table, table.floors()))
+                )  # fmt: skip
+                if number == last or sum(len(one) for one in waiting) > len(table):
+                    self._solve_all(SessionTable.joined(waiting))
+                    waiting.clear()
+
+        # Blocks touch no others' devices, and numpy lets go of the interpreter.
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            for count, _ in enumerate(threads.map(work, starts)):
+                self._report("devices", (count + 1) / len(starts))
+
+    def _solve_all(self, table: SessionTable) -> None:
+        """Find the least costs of the devices of a table at all prices, budgets by labels."""
+        floors = table.floors()
+        for k, prices in enumerate(self.prices):
+            some = table.take(prices.may_pay(self.scenario, table, floors))
+            mine = self._worthwhile(some, prices)
+            # Who has no session worth running idles.
+            self._known[k].least[table.devices] = 0.0
+            self._solve(k, mine, np.unique(mine.device) - table.devices.start, exact=True)
+
+    def _take_in(self, table: SessionTable) -> None:
+        self._trains[table.device, table.task] = True
+        with self._lock:
+            self._survey.add(table)
 
     # -- devices -----------------------------------------------------------------------------
 
@@ -156,11 +200,10 @@ class Lagrangian:
                 k, programs, known.price[at], exact=exact
             )
 
-    def _worthwhile(self, table: SessionTable) -> SessionTable:
-        """Return the rows that some price table may pay for; instead of others a device idles."""
+    def _worthwhile(self, table: SessionTable, prices: PriceTable) -> SessionTable:
+        """Return the rows that cost less than nothing; instead of others a device idles."""
         idle = np.zeros((table.devices.stop - table.devices.start, self.scenario.num_slots + 1))
-        cheapest = PriceTable.cheapest(self.prices)
-        programs = cheapest.programs(self.scenario, table, idle.astype(bool))
+        programs = prices.programs(self.scenario, table, idle.astype(bool))
         cost, _ = programs.rows_at(np.zeros(idle.shape[0]))
         return table.take(cost < 0.0)
 

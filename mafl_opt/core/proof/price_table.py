@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.proof.devices import DevicePrograms
 from mafl_opt.core.proof.entries import prices, table, wholes
+from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.knapsacks import Items
 from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.scenario import Scenario
@@ -128,6 +129,28 @@ class PriceTable:
         if self.energy is not None:
             joule += self.energy[rows.devices]
         return DevicePrograms.of(scenario, rows, joule, error, fixed, gain, busy)
+
+    def may_pay(
+        self, scenario: Scenario, rows: SessionTable, floors: tuple[Floats, Floats]
+    ) -> Bools:
+        """Return which rows may cost less than nothing, quickly; instead of others devices idle.
+
+        Parameters
+        ----------
+        scenario : Scenario
+        rows : SessionTable
+        floors : (rows,), (rows,)
+            Of the rows, see `SessionTable.floors`.
+        """
+        phi, joules = floors
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost = self.error[rows.task] * phi + scenario.energy_weight * joules
+            cost += (
+                self.uplink[rows.upload - 1] + self.steps[rows.upload - 1, rows.task] * rows.step
+            )
+            gain = self.progress[rows.task] * rows.progress
+            pays: Bools = ~(cost * (1 - ROUNDING) >= gain * (1 + ROUNDING))
+        return pays
 
     def items(self, scenario: Scenario, rows: SessionTable) -> Items:
         """Return the sessions of a block that end at a cap with listed sessions."""

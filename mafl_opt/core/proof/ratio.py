@@ -169,7 +169,8 @@ class Survey:
             known = np.concatenate([self._best.get((g, j), none), most[g, j][most[g, j] > 0]])
             if known.size > fits:
                 known = np.partition(known, known.size - fits)[known.size - fits :]
-            self._best[int(g), int(j)] = known
+            # In order of size, so that sums do not depend on the order of blocks.
+            self._best[int(g), int(j)] = np.sort(known)
 
     def ratios(self) -> list[Ratio]:
         """Return the ratio of each task of weight > 0."""

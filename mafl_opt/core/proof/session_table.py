@@ -7,7 +7,7 @@ tolerance of the checker, so that whatever the checker accepts is among the rows
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -123,6 +123,17 @@ class SessionTable:
         }
         return replace(self, **picked)
 
+    @classmethod
+    def joined(cls, tables: Sequence[SessionTable]) -> SessionTable:
+        """Return the rows of tables of consecutive devices, in this order."""
+        first, last = tables[0], tables[-1]
+        rows: dict[str, Any] = {
+            field.name: np.concatenate([getattr(one, field.name) for one in tables])
+            for field in fields(cls)
+            if field.name != "devices"
+        }
+        return replace(first, devices=slice(first.devices.start, last.devices.stop), **rows)
+
     def cut_batches(self, low: Floats, high: Floats) -> SessionTable:
         """Return the rows with other limits of the mini-batch, (rows,) each."""
         return replace(self, batch_min=low, batch_max=high)
@@ -156,6 +167,12 @@ class SessionTable:
             np.minimum(slow, np.maximum(kink, fast)), self.batch_min, self.batch_max
         )
         return best
+
+    def floors(self) -> tuple[Floats, Floats]:
+        """Return the least that phi and energy can be, rounded downwards; (rows,), the latter J."""
+        spread = 1.0 / self.batch_max - 1.0 / self.samples - ROUNDING
+        phi = self.systematic + self.noise * spread
+        return phi - ROUNDING * self.systematic, self.energy_j(self.batch_min)
 
     def energy_j(self, batch: Floats) -> Floats:
         """Return the energy of the rows at some mini-batches, rounded downwards; (rows,), J."""
