@@ -110,9 +110,10 @@ class Proof:
             if promised and node.asked < _MOST_ASKED:
                 node.asked += 1
                 table = blend(mix(self.mixtures.tables, node.weights), point.table, 0.5)
-                self.mixtures.add(table, ask(table))
-                self._put(node)
-                continue
+                if not self.mixtures.has(table):
+                    self.mixtures.add(table, ask(table))
+                    self._put(node)
+                    continue
             self._split(node, point, tighten)
 
     def _holds(self, box: Range, point: Point) -> bool:

@@ -108,6 +108,13 @@ class Mixtures:
         self.tables.append(table)
         self.values.append(value)
 
+    def has(self, table: Table) -> bool:
+        """Whether the table is there already."""
+        return any(
+            all(np.array_equal(a, b) for a, b in zip(table, one, strict=True))
+            for one in self.tables
+        )
+
     def improve(self, number: int, value: float) -> None:
         """Raise the value of a table."""
         self.values[number] = max(value, self.values[number])
