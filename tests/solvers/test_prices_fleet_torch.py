@@ -76,20 +76,21 @@ def energy(factor):
 
 
 def slow(scenario):
-    """Sessions last several slots, or do not exist."""
+    """Most sessions last several slots, which not all tasks admit."""
     f_max = scenario.devices.f_max_hz
-    return unlike_tasks(scenario).replace(**{
+    return scenario.replace(**{
         "devices.f_max_hz": 0.05 * f_max, "devices.f_min_hz": 0.01 * f_max,
-        "tasks.step_cap": 4.0 * scenario.tasks.step_cap,
+        "tasks.staleness_max": [3, 0, 1],
     })  # fmt: skip
 
 
 def slow_links(scenario):
     """Transmissions that a slot is too short for, though a session of two is not."""
     random, shape = np.random.default_rng(3), np.shape(scenario.network.downlink_bps)
+    gain = scenario.network.gain * 10.0 ** random.uniform(-3.0, 0.0, shape)
     return scenario.replace(**{
-        "network.downlink_bps": 2e6 / random.uniform(0.3, 1.6, shape),
-        "devices.bandwidth_hz": scenario.devices.bandwidth_hz * random.uniform(0.05, 1.0, DEVICES),
+        "network.downlink_bps": 2e6 / random.uniform(0.5, 1.6, shape), "network.gain": gain,
+        "tasks.model_bits": [2e6, 2e6, 2e6],
     })  # fmt: skip
 
 
@@ -111,21 +112,42 @@ def eager(scenario):
     return scenario.replace(**{"devices.f_min_hz": 0.9 * scenario.devices.f_max_hz})
 
 
-def fitting(scenario):
-    """Top speeds at which whole batches last exactly as long as there is time.
+def one_column(scenario):
+    """Sessions of one slot, one task and one step in still channels, as large as may be.
 
-    Budgets are exactly what some of these sessions take.
+    Returns the scenario, time and work of a sample, and energy of the transmissions.
     """
-    scenario = still(scenario)
-    fleet, tasks = fleet_of(scenario), tasks_of(scenario)
+    scenario = energy(0.0)(still(scenario)).replace(**{
+        "tasks.staleness_max": [0, 0, 0], "tasks.iterations_max": [1, 1, 1],
+        "tasks.weight": [1.0, 0.0, 0.0], "devices.f_min_hz": np.full(DEVICES, 1e5),
+    })  # fmt: skip
+    down, up = (
+        scenario.tasks.model_bits[0] / rate[:, 0]
+        for rate in (fleet_of(scenario).down_rate, fleet_of(scenario).up_rate)
+    )
+    radio = scenario.devices.tx_power_w * up + scenario.devices.rx_power_w * down
+    return scenario, 1.0 - down - up, scenario.pairs.cycles_per_sample[:, 0], radio
+
+
+def just_in_time(scenario):
+    """Whole batches that last, at top speed, exactly as long as there is time."""
+    scenario, time, work, _ = one_column(budgets(100.0)(scenario))
     batch = np.random.default_rng(5).integers(2, 9, DEVICES)
-    down, up = tasks.bits[0] / fleet.down_rate[:, 0], tasks.bits[0] / fleet.up_rate[:, 0]
-    work = fleet.cycles[:, 0] * 2
-    f = np.maximum(work * batch / (3.0 - down - up), fleet.f_min)
-    spent = fleet.tx_power * up + fleet.rx_power * down + fleet.capacitance * work * batch * f * f
+    return scenario.replace(**{"devices.f_max_hz": np.where(time > 0.0, work * batch / time, 2e9)})
+
+
+def just_in_budget(scenario):
+    """Whole batches that take exactly what there is, or a little more; one session at most."""
+    scenario, time, work, radio = one_column(scenario)
+    random = np.random.default_rng(6)
+    batch, f_min = random.integers(2, 9, DEVICES), np.where(np.arange(DEVICES) % 2, 1e5, 1e11)
+    f = np.maximum(f_min, work / time * batch)
+    spent = radio + scenario.devices.capacitance * work * batch * f * f
+    short = 1.0 - random.choice([0.0, 3e-13], DEVICES)
     return scenario.replace(**{
-        "network.downlink_bps": np.tile(fleet.down_rate[:, 0], (scenario.num_slots, 1)),
-        "devices.f_max_hz": f, "devices.energy_budget_j": spent,
+        "devices.f_max_hz": np.full(DEVICES, 1e12), "devices.f_min_hz": f_min,
+        "devices.energy_budget_j": spent * short,
+        "network.uplink_capacity": [0, 0, 9, 0, 0, 0, 0, 0],
     })  # fmt: skip
 
 
@@ -134,7 +156,8 @@ FLEETS = {
     "poorest": budgets(0.02), "rich": budgets(100.0), "few samples": few_samples,
     "unlike tasks": unlike_tasks, "no uplinks": no_uplinks, "all act": energy(10.0 / DEVICES),
     "few act": energy(300.0), "free energy": energy(0.0), "slow": slow, "slow links": slow_links,
-    "drifting": drifting, "noiseless": noiseless, "eager": eager, "fitting": fitting,
+    "drifting": drifting, "noiseless": noiseless, "eager": eager,
+    "just in time": just_in_time, "just in budget": just_in_budget,
 }  # fmt: skip
 
 

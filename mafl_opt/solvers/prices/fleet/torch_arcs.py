@@ -50,7 +50,7 @@ class _Windows(NamedTuple):
     """Sessions of a task and staleness, (uploads, devices), from slot ``staleness + 1`` on.
 
     exists : bool
-    time : s, left to compute
+    time : s, left to compute; none of it leaves no batch size
     radio : J
     """
 
@@ -138,9 +138,9 @@ def _windows(j: int, tau: int, free: Tensor, fleet: Any, tasks: Any) -> _Windows
     last = length.numel() - tau
     down, up = tasks.bits[j] / fleet.down_rate, tasks.bits[j] / fleet.up_rate
     exists = free & (down <= length)[:last] & (up <= length)[tau:]
+    exists &= tasks.capacity[tau:, None] >= 1.0
     down, up = down[:last], up[tau:]
     time = (tasks.instants[tau + 1 :] - tasks.instants[:last])[:, None] - down - up
-    exists &= (time > 0.0) & (tasks.capacity[tau:, None] >= 1.0)
     return _Windows(exists, time, fleet.tx_power * up + fleet.rx_power * down)
 
 

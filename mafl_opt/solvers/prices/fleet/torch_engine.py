@@ -53,8 +53,8 @@ class _Search(NamedTuple):
 
     device : which of the batch
     price : the last one tried
-    bound : lower bound of the cost so far
-    cost, plan : of the best plan within the budget, see `Solved`
+    bound : what it proves
+    cost, plan : of the best plan within the budget so far, see `Solved`
     """
 
     device: Tensor
@@ -78,7 +78,7 @@ def _search(
     slots, devices = fleet.up_rate.shape
     at = _Search(
         device=torch.arange(devices, device=start.device), price=start,
-        bound=torch.full_like(start, -torch.inf), cost=torch.zeros_like(start),
+        bound=torch.zeros_like(start), cost=torch.zeros_like(start),
         plan=torch.zeros(5, slots, devices, dtype=torch.int64, device=start.device),
     )  # fmt: skip
     ended = []
@@ -91,7 +91,7 @@ def _search(
         within = solved.energy <= asked.budget * (1.0 + SLACK)
         better = within & (solved.cost < at.cost)
         at = at._replace(
-            bound=at.bound.maximum(value),
+            bound=value,
             cost=torch.where(better, solved.cost, at.cost),
             plan=torch.where(better, solved.plan, at.plan),
         )
