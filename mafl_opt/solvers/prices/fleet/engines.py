@@ -3,7 +3,7 @@
 A block is solved by a pure function of its devices, the prices and where to start; blocks are cut
 without regard to workers, and what they sum up to is added by the caller in their order. So every
 engine gives the same numbers to the last bit, with any number of workers, also when one is lost and
-its blocks are solved again elsewhere.
+its blocks are solved again elsewhere. A GPU may take another of equally good plans.
 """
 
 from __future__ import annotations
