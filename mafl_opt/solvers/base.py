@@ -43,7 +43,8 @@ class Options:
     pyomo_solver : str or None
         Name under which Pyomo knows a solver that is to take P in natural form.
     engine : str
-        Who works out large fleets: ``local`` (threads) or ``ray``. Changes no number.
+        Who works out large fleets: ``local`` (threads), ``ray`` or ``torch`` (a CUDA device).
+        Changes no number, but that ``torch`` may take another of equally good plans.
     checkpoint : str or None
         File to write now and then what a search needs to be resumed.
     resume : str or None

@@ -211,6 +211,17 @@ def test_solve_passes_engine_and_checkpoints_on(files, solver):
     }  # fmt: skip
 
 
+def test_solve_on_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    scenario = Scenario.draw(devices=60, tasks=1, slots=3, seed=0)
+    (tmp_path / "fleet.json").write_text(scenario.to_json(), encoding="utf-8")
+    result = run(
+        "solve", tmp_path / "fleet.json", "--backend", "prices", "--engine", "torch", "--quiet",
+        "--out", tmp_path / "out.json",
+    )  # fmt: skip
+    assert_refused(result, "engine", "a CUDA device that torch sees", "leave engine out")
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("b.json", "ending in .npz"), ("no/b.npz", "existing folder")]
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from price_tables import table_of
 from small_scenarios import plain_numbers
 from tolerances import CANCELLED
 
@@ -27,18 +28,6 @@ from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
 def drawn(devices, seed, slots=6, **changes):
     scenario = mo.Scenario.draw(devices=devices, tasks=2, slots=slots, seed=seed)
     return scenario.replace(**changes) if changes else scenario
-
-
-def table_of(scenario, seed):
-    """Prices at which devices find something to do, some of them of everything shared."""
-    random = np.random.default_rng(seed)
-    shape = scenario.num_slots, scenario.num_tasks
-    progress = 0.05 * scenario.tasks.step_cap * scenario.num_slots * random.uniform(0.3, 3.0)
-    error = scenario.tasks.weight / progress
-    return Table(
-        error=error, progress=error * 4.0 * scenario.tasks.initial_gap / progress,
-        uplink=random.uniform(0.0, 0.3, shape[0]), step=random.uniform(0.0, 200.0, shape),
-    )  # fmt: skip
 
 
 def answers(scenario, table, *, start=None, rounds=30, tolerance=0.0):

@@ -6,7 +6,7 @@ fast-math, so that the same numbers come out on any number of threads.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -20,7 +20,9 @@ __all__ = [
     "Scratch",
     "Table",
     "compiled",
+    "error_part",
     "iterations",
+    "noise_part",
     "read_plan",
     "scratch",
     "session",
@@ -138,16 +140,18 @@ def transfers(i, j, fleet, tasks, s):
             s.up[g] = np.inf
 
 
-@inlined
-def _error(c, apart, slope, drift_0, drift_1, drift_2):
+# These two are called with tensors as well.
+def error_part(c: Any, apart: Any, slope: Any, drift_0: Any, drift_1: Any, drift_2: Any) -> Any:
     """Systematic part of phi (model page, section 5)."""
     return 0.5 * c * (apart * apart * drift_0 + 2.0 * apart * slope * drift_1 + slope**2 * drift_2)
 
 
-@inlined
-def _noise(c, variance, noise_1, noise_2, noise_3):
+def noise_part(c: Any, variance: Any, noise_1: Any, noise_2: Any, noise_3: Any) -> Any:
     """Part of phi that nu(B) multiplies (model page, section 5)."""
     return variance * c * (noise_1 + c * (noise_2 + c * noise_3))
+
+
+_error, _noise = inlined(error_part), inlined(noise_part)
 
 
 @compiled

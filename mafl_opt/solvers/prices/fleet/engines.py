@@ -1,9 +1,9 @@
-"""Engines: who solves the blocks of a fleet at prices, on this machine or on many.
+"""Engines: who solves the blocks of a fleet at prices, on this machine, a GPU of it or on many.
 
 A block is solved by a pure function of its devices, the prices and where to start; blocks are cut
 without regard to workers, and what they sum up to is added by the caller in their order. So every
 engine gives the same numbers to the last bit, with any number of workers, also when one is lost and
-its blocks are solved again elsewhere.
+its blocks are solved again elsewhere. A GPU may take another of equally good plans.
 """
 
 from __future__ import annotations
@@ -23,10 +23,19 @@ from numpy.typing import NDArray
 from mafl_opt.core.errors import InputError
 from mafl_opt.solvers.prices.fleet.arcs import Room, Scratch, Table, scratch
 from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks, read_only
-from mafl_opt.solvers.prices.fleet.kernel import price_devices
+from mafl_opt.solvers.prices.fleet.kernel import complete_devices, price_devices
 from mafl_opt.solvers.prices.fleet.labels import Pool, pool
 
-__all__ = ["BlockAnswer", "Engine", "Question", "require_engine", "solve_block", "start_engine"]
+__all__ = [
+    "BlockAnswer",
+    "Engine",
+    "Known",
+    "LocalEngine",
+    "Question",
+    "require_engine",
+    "solve_block",
+    "start_engine",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,6 +86,34 @@ class BlockAnswer(NamedTuple):
     acts: NDArray[np.bool_]
 
 
+class Known(NamedTuple):
+    """What is known of devices before they are asked.
+
+    solved : (devices,)
+        Whether the rest is right.
+    bound, cost : (devices,)
+        As in `BlockAnswer`, of each device.
+    ends : (devices + 1,)
+        Device i has the sessions ends[i] .. ends[i + 1] - 1.
+    sessions : (sessions, 5)
+        Task, receive, upload, iterations, batch.
+    """
+
+    solved: NDArray[np.bool_]
+    bound: Floats
+    cost: Floats
+    ends: Ints
+    sessions: Ints
+
+    def part(self, start: int, stop: int) -> Known:
+        """Return what is known of the devices start..stop-1."""
+        own = slice(start, stop)
+        return Known(
+            solved=self.solved[own], bound=self.bound[own], cost=self.cost[own],
+            ends=self.ends[start : stop + 1], sessions=self.sessions,
+        )  # fmt: skip
+
+
 class Engine(Protocol):
     """Keeps the blocks of a fleet where they are solved."""
 
@@ -107,8 +144,9 @@ _room = _Room()
 
 
 def solve_block(
-    fleet: Fleet, tasks: Tasks, question: Question, energy_price: Floats
-) -> BlockAnswer:
+    fleet: Fleet, tasks: Tasks, question: Question, energy_price: Floats,
+    known: Known | None = None,
+) -> BlockAnswer:  # fmt: skip
     """Solve the devices of a block at prices; a pure function.
 
     Parameters
@@ -118,7 +156,9 @@ def solve_block(
     tasks : Tasks
     question : Question
     energy_price : (devices,)
-        Where to start.
+        Where to start; the answer, where a device is known.
+    known : Known or None
+        Devices that need not be solved.
     """
     # Compiled code is specialised on whether arrays may be written to: alike everywhere.
     fleet, tasks, table = read_only(fleet), read_only(tasks), read_only(question.table)
@@ -127,11 +167,16 @@ def solve_block(
     room = Room(uplink=tasks.capacity, step=np.tile(tasks.cap, (slots, 1)))
     totals = np.zeros(1 + 2 * num_tasks + slots * (1 + num_tasks))
     price = np.array(energy_price)
-    bound, cost = np.zeros(price.size), np.zeros(price.size)
-    price_devices(
-        fleet, tasks, table, room, price, question.rounds, question.accuracy, labels, own,
-        bound, cost, totals,
-    )  # fmt: skip
+    asked = (fleet, tasks, table, room, price, question.rounds, question.accuracy, labels, own)
+    if known is None:
+        bound, cost = np.zeros(price.size), np.zeros(price.size)
+        price_devices(*asked, bound, cost, totals)
+    else:
+        bound, cost = known.bound.copy(), known.cost.copy()
+        known = read_only(known)
+        complete_devices(
+            *asked, bound, cost, totals, known.solved, known.ends, known.sessions
+        )  # fmt: skip
     return BlockAnswer(float(bound.sum()), float(cost.sum()), totals, price, bound < 0.0)
 
 
@@ -151,13 +196,16 @@ class LocalEngine:
         workers = min(os.cpu_count() or 1, edges.size - 1)
         self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
 
-    def solve_blocks(self, question: Question, energy_price: Floats) -> list[BlockAnswer]:
-        """Solve all blocks; Ctrl-C waits for those that have begun."""
+    def solve_blocks(
+        self, question: Question, energy_price: Floats, known: Known | None = None
+    ) -> list[BlockAnswer]:
+        """Solve all blocks, but for known devices; Ctrl-C waits for those that have begun."""
 
         def solve(block: int) -> BlockAnswer:
             start, stop = int(self._edges[block]), int(self._edges[block + 1])
-            part = self._fleet.part(start, stop)
-            return solve_block(part, self._tasks, question, energy_price[start:stop])
+            part, price = self._fleet.part(start, stop), energy_price[start:stop]
+            given = () if known is None else (known.part(start, stop),)
+            return solve_block(part, self._tasks, question, price, *given)
 
         blocks = range(self._edges.size - 1)
         if self._threads is None:
@@ -225,9 +273,17 @@ class RayEngine:
             self._ray.shutdown()
 
 
+def _start_torch(fleet: Fleet, tasks: Tasks, edges: Ints) -> Engine:
+    from mafl_opt.solvers.prices.fleet.torch_engine import TorchEngine
+
+    return TorchEngine(fleet, tasks, edges)
+
+
 _STARTED: dict[str, Callable[[Fleet, Tasks, Ints], Engine]] = {
     "local": LocalEngine,
     "ray": RayEngine,
+    # Importing torch takes a second, which nobody else pays for.
+    "torch": _start_torch,
 }
 
 
@@ -237,12 +293,16 @@ def require_engine(name: str) -> None:
     Raises
     ------
     InputError
-        When there is none of that name, or Ray is not installed.
+        When there is none of that name, Ray is not installed, or torch sees no CUDA device.
     """
     if name not in _STARTED:
         raise InputError("engine", "one of " + ", ".join(_STARTED), name)
     if name == "ray" and find_spec("ray") is None:
         raise InputError("engine", "ray to be installed", "none", "pip install mafl-opt[ray]")
+    if name == "torch":
+        from mafl_opt.solvers.prices.fleet.torch_engine import require_cuda
+
+        require_cuda()
 
 
 def start_engine(name: str, fleet: Fleet, tasks: Tasks, edges: Ints) -> Engine:
@@ -251,7 +311,7 @@ def start_engine(name: str, fleet: Fleet, tasks: Tasks, edges: Ints) -> Engine:
     Raises
     ------
     InputError
-        When there is none of that name, or Ray is not installed.
+        When there is none of that name, Ray is not installed, or torch sees no CUDA device.
     """
     require_engine(name)
     return _STARTED[name](fleet, tasks, edges)

@@ -7,7 +7,7 @@ import numpy as np
 from mafl_opt.solvers.prices.fleet.arcs import SLACK, Room, compiled, read_plan, session, solve_arcs
 from mafl_opt.solvers.prices.fleet.labels import within_budget
 
-__all__ = ["assign_devices", "price_devices"]
+__all__ = ["assign_devices", "complete_devices", "price_devices"]
 
 # A better energy price is not looked for when it would close less than this part of the gap.
 _WORTH = 1e-3
@@ -66,6 +66,20 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
 
 
 @compiled
+def _solve_device(i, fleet, tasks, table, room, start, rounds, tolerance, pool, s):
+    """Solve one device within its budget, by its price and, where that leaves a gap, by labels.
+
+    Returns what `_priced` does.
+    """
+    low, price, high, count = _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s)
+    if rounds > 1 and high - low > tolerance:
+        low, high, count = within_budget(
+            i, fleet, tasks, table, room, price, tolerance, low, high, count, pool, s
+        )
+    return low, price, high, count
+
+
+@compiled
 def price_devices(
     fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals
 ):
@@ -100,17 +114,42 @@ def price_devices(
     totals[:] = 0.0
     apart = 0
     for i in range(fleet.f_min.size):
-        low, price[i], high, count = _priced(
-            i, fleet, tasks, table, room, price[i], rounds, tolerance, s
+        bound[i], price[i], cost[i], count = _solve_device(
+            i, fleet, tasks, table, room, price[i], rounds, tolerance, pool, s
         )
-        if rounds > 1 and high - low > tolerance:
-            low, high, count = within_budget(
-                i, fleet, tasks, table, room, price[i], tolerance, low, high, count, pool, s
-            )
-        apart += high - low > tolerance
-        bound[i], cost[i] = low, high
+        apart += cost[i] - bound[i] > tolerance
         _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
     return apart
+
+
+@compiled
+def complete_devices(
+    fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals,
+    known, ends, sessions,
+):  # fmt: skip
+    """Solve the devices that nobody solved before, and add up all as `price_devices` does.
+
+    Parameters
+    ----------
+    price, bound, cost : (I,)
+        Of the known devices as found, changed for the others alone.
+    totals : (1 + 2 J + G + G J,)
+        Gets what the plans of all devices add up to.
+    known : (I,), bool
+    ends : (I + 1,)
+        Device i has the sessions ends[i] .. ends[i + 1] - 1, if it is known.
+    sessions : (sessions, 5)
+        Task, receive, upload, iterations, batch.
+    """
+    totals[:] = 0.0
+    for i in range(fleet.f_min.size):
+        if known[i]:
+            _add(i, fleet, tasks, sessions[ends[i] : ends[i + 1]], 1.0, totals)
+        else:
+            bound[i], price[i], cost[i], count = _solve_device(
+                i, fleet, tasks, table, room, price[i], rounds, tolerance, pool, s
+            )
+            _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
 
 
 @compiled
@@ -180,13 +219,9 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
             for j in range(num_tasks):
                 used = totals[1 + 2 * num_tasks + slots + g * num_tasks + j]
                 room.step[g, j] = tasks.cap[j] - used
-        low, best, high, count = _priced(
-            i, fleet, tasks, table, room, price[i], rounds, tolerance, s
+        _, _, _, count = _solve_device(
+            i, fleet, tasks, table, room, price[i], rounds, tolerance, pool, s
         )
-        if rounds > 1 and high - low > tolerance:
-            low, high, count = within_budget(
-                i, fleet, tasks, table, room, best, tolerance, low, high, count, pool, s
-            )
         _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
         new = _objective(tasks, table, totals)
         if new < old or (old == np.inf and count > 0):
