@@ -12,7 +12,10 @@ from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
-from mafl_opt.core.proof import lagrangian
+from mafl_opt.core.proof import lagrangian, session_table
+from mafl_opt.core.proof.local_sums import LocalSums
+from mafl_opt.core.proof.price_table import PriceTable
+from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
@@ -188,24 +191,55 @@ def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
     assert split > 10
 
 
-def test_rows_that_no_price_pays_for_change_no_bound(monkeypatch):
-    scenario = drawn(60, 2, slots=6, energy_weight=5.0)
+@pytest.mark.parametrize(("weight", "budget"), [(5.0, 1.0), (0.05, 1.0), (0.05, 0.2)])
+def test_rows_that_no_price_pays_for_change_no_bound(weight, budget, monkeypatch):
+    scenario = drawn(60, 2, slots=6, energy_weight=weight)
+    joules = np.asarray(scenario.devices.energy_budget_j) * budget
+    scenario = scenario.replace(**{"devices.energy_budget_j": joules})
     certificate = fleet.solve(Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3)))
     claim = {**certificate, "bound": 1.1 * certificate["bound"]}
     whole = certified_bound(scenario, claim)
-    dropped = []
-    worthwhile = lagrangian.Lagrangian._worthwhile
+    listed, kept, together = [], [], []
+    may_pay, solve_all = PriceTable.may_pay, lagrangian.Lagrangian._solve_all
 
-    def count(self, table):
-        kept = worthwhile(self, table)
-        dropped.append(1.0 - len(kept) / len(table))
-        return kept
+    def pay(self, scenario, rows, floors):
+        found = may_pay(self, scenario, rows, floors)
+        listed.append(found.size)
+        kept.append(np.count_nonzero(found))
+        return found
+
+    def joined(self, table):
+        together.append(table.devices.stop - table.devices.start)
+        solve_all(self, table)
 
     # As where there are more blocks than are kept.
     monkeypatch.setattr(lagrangian, "_KEPT", 0)
-    monkeypatch.setattr(lagrangian.Lagrangian, "_worthwhile", count)
+    monkeypatch.setattr(lagrangian, "_TOGETHER", 7)
+    monkeypatch.setattr(session_table, "_BLOCK", 1)
+    monkeypatch.setattr(PriceTable, "may_pay", pay)
+    monkeypatch.setattr(lagrangian.Lagrangian, "_solve_all", joined)
     assert certified_bound(scenario, claim) == whole < claim["bound"]
-    assert max(dropped) > 0.1
+    assert sum(kept) < 0.9 * sum(listed)
+    assert sum(together) == 60
+    assert max(together) > 1
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), weight=st.floats(0.0, 10.0))
+def test_a_row_that_cannot_pay_costs_something(seed, weight):
+    scenario = drawn(12, seed, slots=5, energy_weight=weight)
+    rows = SessionTable.of(scenario, LocalSums.of(scenario), slice(0, 12))
+    prices = table_of(scenario, seed)
+    entry = {
+        "numerator": prices.error.tolist(), "progress": prices.progress.tolist(),
+        "uplink": prices.uplink.tolist(), "step_cap": prices.step.tolist(),
+    }  # fmt: skip
+    table = PriceTable.read(scenario, "prices", entry, energy=False)
+    paying = table.may_pay(scenario, rows, rows.floors())
+    busy = np.zeros((12, 6), dtype=bool)
+    cost, _ = table.programs(scenario, rows, busy).rows_at(np.zeros(12))
+    assert (cost[~paying] >= 0.0).all()
+    assert (~paying).any()
 
 
 def test_a_mixture_of_tables_proves_no_more_than_is_true():

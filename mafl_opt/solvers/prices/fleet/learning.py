@@ -28,6 +28,7 @@ ROUNDS = 8
 # The same while the prices of what devices share are still far off, and when they no longer are.
 _FIRST_ROUNDS, _CLOSE = 3, 1e-3
 _START_STEPS = 16
+_LOST = 0.1
 # Progress of the first try: the whole of the caps, or this small a part (in logs).
 _SMALLEST = -25.0
 
@@ -68,19 +69,23 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, list[tuple[Table, Floa
     """
     t = oracle.tasks
     num_tasks, slots = t.bits.size, t.capacity.size
-    low, high = np.full(num_tasks, _SMALLEST), np.zeros(num_tasks)
     most = 0.5 * slots * t.cap
     start = np.where(t.start > 0, t.start, 1.0)
     answers = []
-    for _ in range(_START_STEPS):
-        progress = most * np.exp(0.5 * (low + high))
-        table = ratio_prices(t, progress, start)
-        answer = oracle.ask(table, rounds=1)
-        answers.append((table, answer.totals))
-        total = answer.totals.sum(axis=0)
-        brought = total[1 + num_tasks : 1 + 2 * num_tasks]
-        high = np.where(brought < progress, 0.5 * (low + high), high)
-        low = np.where(brought < progress, low, 0.5 * (low + high))
+    for rounds in (1, _FIRST_ROUNDS):
+        low, high = np.full(num_tasks, _SMALLEST), np.zeros(num_tasks)
+        for _ in range(_START_STEPS):
+            progress = most * np.exp(0.5 * (low + high))
+            table = ratio_prices(t, progress, start)
+            answer = oracle.ask(table, rounds=rounds)
+            answers.append((table, answer.totals))
+            total = answer.totals.sum(axis=0)
+            brought = total[1 + num_tasks : 1 + 2 * num_tasks]
+            high = np.where(brought < progress, 0.5 * (low + high), high)
+            low = np.where(brought < progress, low, 0.5 * (low + high))
+        # In one round, devices whose budgets bind have no plan: where many do, that says nothing.
+        if answer.gap <= _LOST * abs(answer.value):
+            break
     found = low > _SMALLEST
     return np.where(found, most * np.exp(low), 0.0), start, answers
 

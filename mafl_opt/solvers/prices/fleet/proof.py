@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 _PROMISE = 0.6
 _MOST_ASKED = 3
 _MOST_NODES = 20_000
+# How near the mixtures of plans, relative, the bound is brought where it cannot reach the target.
+_SPARE = 1e-4
 
 
 @dataclass(slots=True, eq=False)
@@ -102,10 +104,13 @@ class Proof:
                 self._put(node)
                 continue
             point = self.master.solve(node.box)
-            if point.objective(self.tasks) < target and self._holds(node.box, point):
+            mixed = point.objective(self.tasks)
+            if mixed < target and self._holds(node.box, point):
                 # Mixtures of plans reach below: no prices lift the bound above that.
-                self._put(node)
-                return
+                target = min(target, mixed - _SPARE * abs(mixed))
+                if node.bound >= target:
+                    self._put(node)
+                    continue
             promised = point.value - node.bound > _PROMISE * (target - node.bound)
             if promised and node.asked < _MOST_ASKED:
                 node.asked += 1
