@@ -20,15 +20,15 @@ _FINAL_ROUNDS = 150
 _WARM_SHARE = 0.15
 
 
-def warm_up(run: Run, improver: Improver, *, shake: bool = True) -> None:
+def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
     """Find an incumbent before any relaxation: greedy and local search, beside the plan given.
 
     Parameters
     ----------
     run : Run
     improver : Improver
-    shake : bool
-        Whether to ruin and recreate; not worth its time where relaxations lead to better plans.
+    search : bool
+        Whether to search; not worth its time where the first relaxation leads to better plans.
     """
 
     def stop() -> bool:
@@ -40,9 +40,9 @@ def warm_up(run: Run, improver: Improver, *, shake: bool = True) -> None:
     schedule = Schedule(run.problem)
     fill(schedule, stop=run.stop)
     run.offer(schedule, "greedy")
-    schedule = improver.descend(run.schedule or schedule)
-    run.offer(schedule, "local search")
-    if shake:
+    if search:
+        schedule = improver.descend(run.schedule or schedule)
+        run.offer(schedule, "local search")
         improver.shake(
             schedule, rounds=_QUICK_ROUNDS, stop=stop,
             found=lambda found: run.offer(found, "local search"),

@@ -42,7 +42,7 @@ def solve(run: Run) -> dict[str, Any] | None:
             if not journal.restore(begun[0]):
                 # No hour of work ends at a folder that is closed.
                 journal.save(begun[0])
-                warm_up(run, improver, shake=False)
+                warm_up(run, improver, search=False)
             begun[0].branch(journal.save_if_due)
         if begun:
             journal.save(begun[0])

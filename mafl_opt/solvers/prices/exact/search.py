@@ -54,9 +54,10 @@ _MEASURED, _RESERVE, _MOST_RESERVE = (4, 16, 64, 256, 1024), 1.2, 0.4
 _GRACE_S, _GRACE = 3.0, 0.03
 # What is claimed is lower by this, relative: the checker widens limits and rounds downwards.
 _GUARD = 2e-8
-# Fewer and fewer nodes are dived from; dives to an integer program, its choices and its effort.
+# Fewer and fewer nodes are dived from; dives to a local search and an integer program; choices and
+# effort of the first program, and how many times of that the later ones grow to.
 _PROGRAMS = 3
-_COMBINED = 300, 60
+_CHOICES, _EFFORT, _MOST_TIMES = 100, 20, 3
 
 
 class Search:
@@ -227,9 +228,10 @@ class Search:
             found = self.heuristic.offer(
                 dive(self.master, point, limits, self.run.stop), "dive"
             )  # fmt: skip
-            self.run.offer(self.improver.descend(found), "local search")
             if self._tries % _PROGRAMS == 0:
-                self.heuristic.around(point, tariff, *_COMBINED)
+                self.run.offer(self.improver.descend(found), "local search")
+                times = min(self._tries // _PROGRAMS, _MOST_TIMES)
+                self.heuristic.around(point, tariff, _CHOICES * times, _EFFORT * times)
 
     def certificate(self) -> dict[str, Any]:
         """Return the tree with its prices, as a certificate, no deeper than its bound needs."""
