@@ -52,7 +52,7 @@ def written(problem, tmp_path_factory):
     return path.read_bytes(), run
 
 
-@pytest.mark.parametrize("cut", ["greedy", "local search", "node 0", "node 1:", "node 3:"])
+@pytest.mark.parametrize("cut", ["greedy", "node:", "node 0", "node 1:", "node 3:"])
 def test_resumed_search_loses_neither_plan_nor_bound(tmp_path, problem, undisturbed, cut):
     path = str(tmp_path / "a.npz")
     before, _ = solved(problem, cut=cut, checkpoint=path)
