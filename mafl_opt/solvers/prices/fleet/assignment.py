@@ -131,7 +131,7 @@ class Assignment:
     def marginal(self, table: Table, share: float) -> Table:
         """Return the marginal prices of the totals reached, with a share of the others'."""
         t, most = self.tasks, self.tasks.bits.size
-        progress = self.totals[1 + most : 1 + 2 * most]
+        progress = np.where(t.weight > 0, self.totals[1 + most : 1 + 2 * most], 1.0)
         error = t.weight / progress
         return Table(
             error=error, progress=error * (t.start + self.totals[1 : 1 + most]) / progress,

@@ -139,7 +139,8 @@ class Proof:
         box, t = node.box, self.tasks
         at = np.clip(point.progress, box.low, box.high)
         loose = t.weight * ((t.start + point.error) / at - point.ratio)
-        j = int(np.argmax(loose))
+        # A task without weight has no ratio.
+        j = int(np.argmax(np.where(t.weight > 0, loose, -np.inf)))
         tall = box.excess_high[j] - box.excess_low[j]
         tall /= 0.5 * (box.excess_high[j] + box.excess_low[j])
         wide = np.log(box.high[j] / box.low[j])

@@ -9,6 +9,7 @@ import numpy as np
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, ratio_prices
+from mafl_opt.solvers.prices.fleet.logs import Answer
 from mafl_opt.solvers.prices.fleet.proof import Proof
 from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
 from mafl_opt.solvers.prices.fleet.sample import Sample
@@ -20,8 +21,8 @@ __all__ = ["GUARD", "Prover"]
 _CLOSER, _REHEARSAL = 0.98, 0.85
 # More devices than this are asked with budgets at their last price first.
 _HUGE = 300_000
-#: The bound is lowered by this part of the magnitudes it is a sum of: the checker widens limits by
-#: 1.1e-9 and rounds by 1e-10, and whoever derives it again must not come out below.
+#: Values of tables are lowered by this part of the magnitudes they are sums of: the checker widens
+#: limits by 1.1e-9 and rounds by 1e-10, and whoever derives them again must not come out below.
 GUARD = 1e-8
 
 
@@ -50,7 +51,6 @@ class Prover:
         progress = np.where(sample.tasks.weight > 0, lesson.point.progress, 1.0)
         self._typical = ratio_prices(sample.tasks, progress, lesson.point.error)
         self.proof: Proof | None = None
-        self.size = 0.0
         self._mixtures = Mixtures(sample.tasks, self._typical)
         # Tables that were answered as exactly as it goes.
         self._exact: set[int] = set()
@@ -70,8 +70,7 @@ class Prover:
                 sample = self._sample
                 self.proof = proof = Proof(sample.tasks, sample.master, mixtures, self._root)
         run.raise_bound(self.bound, "root")
-        target = self._target(1.0) + 2.0 * GUARD * self.size
-        proof.push(target, self._ask, self._tighten, run.stop, self._refine)
+        proof.push(self._target(1.0), self._ask, self._tighten, run.stop, self._refine)
         run.raise_bound(self.bound, "tree")
 
     @property
@@ -79,7 +78,7 @@ class Prover:
         """What may be claimed; -inf before there is a proof."""
         if self.proof is None:
             return -float("inf")
-        return min(self.proof.bound - GUARD * self.size, self._run.objective)
+        return min(self.proof.bound, self._run.objective)
 
     def _target(self, part: float) -> float:
         return self._run.objective * (1.0 - _CLOSER * part * self._run.options.gap)
@@ -110,9 +109,8 @@ class Prover:
         if self._whole is not None and self.proof is not None:
             # Else the master would promise the same again and again.
             self._sample.value(table)
-        self.size = max(self.size, answer.size)
         self._run.say(f"price table {number + 1}")
-        return answer.value
+        return _guarded(answer)
 
     def _refine(self, number: int) -> bool:
         """Ask again with the budgets solved exactly; false when that has been done."""
@@ -120,7 +118,10 @@ class Prover:
             return False
         self._exact.add(number)
         answer = self._whole.ask(self._mixtures.tables[number], rounds=ROUNDS)
-        self.size = max(self.size, answer.size)
-        self._mixtures.improve(number, answer.value)
+        self._mixtures.improve(number, _guarded(answer))
         self._run.say(f"price table {number + 1} again")
         return True
+
+
+def _guarded(answer: Answer) -> float:
+    return answer.value - GUARD * answer.size
