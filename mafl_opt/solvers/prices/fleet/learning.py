@@ -27,10 +27,11 @@ _MOST_STEPS = 120
 ROUNDS = 8
 # The same while the prices of what devices share are still far off, and when they no longer are.
 _FIRST_ROUNDS, _CLOSE = 3, 1e-3
-_START_STEPS = 16
-_LOST = 0.1
-# Progress of the first try: the whole of the caps, or this small a part (in logs).
-_SMALLEST = -25.0
+# Steps to the progress to start from, and by how much the first ones change it at most, squared.
+_START_STEPS, _LEAP = 24, 1e4
+# It is this part of the caps at least; devices may be so far from their best plans, of O, and their
+# plans may miss this part of what they could be worth.
+_SMALLEST, _COARSE, _LOST = 1e-11, 1e-3, 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,23 +72,24 @@ def first_totals(oracle: Oracle) -> tuple[Floats, Floats, list[tuple[Table, Floa
     num_tasks, slots = t.bits.size, t.capacity.size
     most = 0.5 * slots * t.cap
     start = np.where(t.start > 0, t.start, 1.0)
-    answers = []
+    used, answers = t.weight > 0, []
     for rounds in (1, _FIRST_ROUNDS):
-        low, high = np.full(num_tasks, _SMALLEST), np.zeros(num_tasks)
-        for _ in range(_START_STEPS):
-            progress = most * np.exp(0.5 * (low + high))
+        progress, found = most, np.zeros(num_tasks)
+        for k in range(_START_STEPS):
             table = ratio_prices(t, progress, start)
+            typical = float((t.weight * start)[used] @ (1.0 / progress[used]))
+            oracle.accuracy = _COARSE * typical / oracle.fleet.size
             answer = oracle.ask(table, rounds=rounds)
             answers.append((table, answer.totals))
-            total = answer.totals.sum(axis=0)
-            brought = total[1 + num_tasks : 1 + 2 * num_tasks]
-            high = np.where(brought < progress, 0.5 * (low + high), high)
-            low = np.where(brought < progress, low, 0.5 * (low + high))
-        # In one round, devices whose budgets bind have no plan: where many do, that says nothing.
+            brought = answer.totals.sum(axis=0)[1 + num_tasks : 1 + 2 * num_tasks]
+            # A part of the way, in logs, and ever less of it: tasks take devices from each other.
+            step = np.clip(brought / progress, 1.0 / _LEAP, _LEAP) ** min(0.5, 1.5 / max(k, 1))
+            progress = np.clip(progress * step, _SMALLEST * most, most)
+            found = np.where(brought > 0, progress, found)
+        # In one round a device whose budget binds has no plan. If that is most of them, again.
         if answer.gap <= _LOST * abs(answer.value):
             break
-    found = low > _SMALLEST
-    return np.where(found, most * np.exp(low), 0.0), start, answers
+    return found, start, answers
 
 
 def ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:

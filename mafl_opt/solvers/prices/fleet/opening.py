@@ -26,6 +26,8 @@ Ints = NDArray[np.int64]
 
 # Devices that are planned in less than a second.
 _MOST = 4000
+# Prices that are tried, each more generous.
+_GENEROUS = 5
 _BLOCK = 1 << 16
 
 
@@ -55,12 +57,16 @@ def opening_plan(
     chosen = chosen[:_MOST]
     part = fleet.take(chosen)
     plan = Assignment(part, tasks, np.zeros(part.size), accuracy)
-    table = ratio_prices(tasks, *totals)
-    plan.sweep(table, stop=stop)
-    if not np.isfinite(plan.objective):
-        return None
-    plan.sweep(plan.marginal(table, 1.0), stop=stop)
-    return plan.sessions(chosen)
+    progress, error = totals
+    for _ in range(_GENEROUS):
+        table = ratio_prices(tasks, progress, error)
+        plan.sweep(table, stop=stop)
+        if np.isfinite(plan.objective):
+            plan.sweep(plan.marginal(table, 1.0), stop=stop)
+            return plan.sessions(chosen)
+        # Few are asked, and nobody acts yet: the less progress there is, the more it is worth.
+        progress = 0.25 * progress
+    return None
 
 
 def unpriced_certificate(fleet: Fleet, tasks: Tasks, objective: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 # A table is asked for when the master promises this part of what the node lacks.
 _PROMISE = 0.6
 _MOST_ASKED = 3
-_MOST_NODES = 20_000
+_MOST_NODES, _DEEPEST = 20_000, 200
 # How near the mixtures of plans, relative, the bound is brought where it cannot reach the target.
 _SPARE = 1e-4
 
@@ -38,6 +38,7 @@ class _Node:
     box: Range
     bound: float
     weights: Floats
+    depth: int = 0
     asked: int = 0
     split: tuple[str, int, float] | None = None
     children: list[_Node | None] = field(default_factory=list)
@@ -119,6 +120,10 @@ class Proof:
                     self.mixtures.add(table, ask(table))
                     self._put(node)
                     continue
+            if node.depth == _DEEPEST:
+                # Whatever keeps its bound down, splits do not change it.
+                self._put(node)
+                return
             self._split(node, point, tighten)
 
     def _holds(self, box: Range, point: Point) -> bool:
@@ -159,7 +164,7 @@ class Proof:
                 inherited = self.mixtures.bound(inside, node.weights)
                 if bound < inherited:
                     bound, weights = inherited, node.weights
-                child = _Node(inside, bound, weights)
+                child = _Node(inside, bound, weights, node.depth + 1)
                 self._put(child)
             node.children.append(child)
 
@@ -180,13 +185,16 @@ class Proof:
         return _listed(self._root)
 
 
-def _least(node: _Node | None) -> float:
+def _least(root: _Node) -> float:
     """Least bound of the leaves; a node without both children is one."""
-    if node is None:
-        return np.inf
-    if len(node.children) < 2:
-        return node.bound
-    return min(_least(child) for child in node.children)
+    least, waiting = np.inf, [root]
+    while waiting:
+        node = waiting.pop()
+        if len(node.children) < 2:
+            least = min(least, node.bound)
+        else:
+            waiting += [child for child in node.children if child is not None]
+    return least
 
 
 def _listed(node: _Node | None) -> dict[str, Any]:
