@@ -21,7 +21,7 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.prices.exact.choices import list_choices
 from mafl_opt.solvers.prices.highs import linear_program, quiet_highs
 
-GAPS = (0.05, 0.01, 0.001)
+GAPS = (0.1, 0.05, 0.01)
 FLEETS = ((6, 2, 6), (10, 3, 12))
 #: Growth at small sizes: devices, tasks, slots, and what replaces the drawn staleness.
 GROWTH = (
@@ -189,10 +189,10 @@ def compare(devices, tasks, slots, seed, own, limit):
 
 def ratio(times, mine, limit):
     """How many times longer a rival took to 1 % than `prices`, as text."""
-    if mine[1] is None:
+    if mine[-1] is None:
         return ""
-    late = times[1] is None
-    return f"  to 1 %: {'>' if late else ''}{(limit if late else times[1]) / mine[1]:.1f} times"
+    late = times[-1] is None
+    return f"  to 1 %: {'>' if late else ''}{(limit if late else times[-1]) / mine[-1]:.1f} times"
 
 
 def grow(own, seeds):

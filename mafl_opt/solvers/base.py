@@ -199,33 +199,30 @@ class Run:
 
     def plan(
         self, name: str, termination: Termination, certificate: dict[str, Any] | None = None,
-        *, derive: bool = True,
+        *, derive_s: float = np.inf,
     ) -> Plan:  # fmt: skip
         """Wrap up. A termination set on the way (time, Ctrl-C) wins over the one given here.
 
-        The bound printed is the one the checker's code derives from the certificate; without
-        `derive`, which is for fleets where that takes long, it is the certificate's claim.
+        The bound printed is the one the checker's code derives from the certificate; where that
+        takes longer than `derive_s`, which is for large fleets, it is the certificate's claim.
         """
         feasible = self.best is not None
         sessions = self.best.sessions() if self.best is not None else Sessions.empty()
         objective = self.problem.objective(sessions) if feasible else None
-        bound = self.bound
+        bound, derived = self.bound, None
         if certificate is not None:
             if objective is not None:
                 # Attained, so a claim above it is round-off; a lower claim is as true.
                 certificate = {**certificate, "bound": min(certificate["bound"], objective)}
             # What is printed is what the checker derives from the certificate, not what we think.
-            bound = (
-                certified_bound(self.problem.scenario, certificate)
-                if derive
-                else certificate["bound"]
-            )
+            derived = self._derive(certificate, derive_s)
+            bound = certificate["bound"] if derived is None else derived
             if certificate["kind"] == "milp":
                 # Beyond that, a solver's word, marked as such.
                 bound = max(bound, certificate["bound"])
             bound = bound if np.isfinite(bound) else None
         ended = self.termination or self._supported(termination, objective, bound)
-        if ended is Termination.OPTIMAL and not derive:
+        if ended is Termination.OPTIMAL and certificate is not None and derived is None:
             # That word is for what has been derived.
             ended = Termination.GAP_REACHED
         return Plan(
@@ -234,6 +231,21 @@ class Run:
             objective=objective, bound=bound, seconds=self.seconds,
             trace=tuple(self.trace), certificate=certificate,
         )  # fmt: skip
+
+    def _derive(self, certificate: dict[str, Any], seconds: float) -> float | None:
+        """Derive a certificate's bound; None when it takes longer."""
+        if seconds <= 0:
+            return None
+        begun = time.perf_counter()
+
+        def watch(_message: str, _fraction: float | None) -> None:
+            if time.perf_counter() - begun > seconds:
+                raise TimeoutError
+
+        try:
+            return certified_bound(self.problem.scenario, certificate, watch)
+        except TimeoutError:
+            return None
 
     def _supported(
         self, termination: Termination, objective: float | None, bound: float | None

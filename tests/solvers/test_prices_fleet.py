@@ -20,9 +20,10 @@ from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import fleet
-from mafl_opt.solvers.prices.fleet import proving
+from mafl_opt.solvers.prices.fleet import proving, search
 from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
 from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
+from mafl_opt.solvers.prices.fleet.assignment import Assignment
 from mafl_opt.solvers.prices.fleet.kernel import price_devices
 from mafl_opt.solvers.prices.fleet.labels import pool
 from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
@@ -161,7 +162,7 @@ def test_a_fleet_is_planned_and_its_bound_derived_again(devices, weight):
     scenario = drawn(devices, 3, slots=8, energy_weight=weight)
     run = Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3))
     certificate = fleet.solve(run)
-    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive=False)
+    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive_s=0.0)
     assert mo.check(scenario, plan, certificate=True).ok
     assert certified_bound(scenario, certificate) == certificate["bound"] == plan.bound
     assert plan.gap <= 5e-3
@@ -189,6 +190,60 @@ def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
             waiting += node.children
             split += node.split is not None
     assert split > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "gap"),
+    [
+        # Few plans fit the budgets, and none of those that cost least without them.
+        ({"devices.energy_budget_j": 0.2}, 5e-3),
+        # A task that nobody gains by is not split; prices of 1e10 cost the others nothing.
+        ({"tasks.weight": [0.0, 2.0]}, 5e-3),
+        # Tasks that take devices from each other.
+        ({"tasks.weight": [1.0, 30.0]}, 5e-3),
+    ],
+)
+def test_hard_fleets_are_planned_and_their_bounds_derived(changes, gap):
+    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
+    joules = np.asarray(scenario.devices.energy_budget_j)
+    given = {
+        name: joules * value if name.endswith("_j") else np.array(value)
+        for name, value in changes.items()
+    }
+    plan = mo.solve(scenario.replace(**given), backend="prices", gap=gap)
+    assert plan.termination is mo.Termination.GAP_REACHED
+    assert mo.check(scenario.replace(**given), plan, certificate=True).ok
+
+
+def test_a_target_above_all_mixtures_leaves_the_best_bound_there_is(monkeypatch):
+    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
+    good = mo.solve(scenario, backend="prices", gap=5e-3)
+    # Planned at no price at all, which leaves the bound as the only thing to work on.
+    monkeypatch.setattr(search, "_SHARES", ())
+    poor = mo.solve(scenario, backend="prices", gap=1e-6)
+    assert poor.termination is mo.Termination.COMPLETED
+    assert poor.bound > good.bound - 1e-3 * good.objective
+    assert poor.bound < good.objective
+
+
+def test_the_first_sweep_follows_the_mixture():
+    scenario = drawn(400, 3, slots=6, energy_weight=0.0)
+    devices, tasks = fleet_of(scenario), tasks_of(scenario)
+    ample = tasks._replace(capacity=tasks.capacity * 0 + 400.0, cap=tasks.cap * 400.0)
+    whole = table_of(scenario, 1)
+    free = {"uplink": 0.0 * whole.uplink, "step": 0.0 * whole.step}
+    # At each price table devices want one of the tasks only.
+    tables = [
+        whole._replace(progress=whole.progress * np.array(mask), **free)
+        for mask in ([1.0, 0.0], [0.0, 0.0], [0.0, 1.0])
+    ]
+    plan = Assignment(devices, ample, np.zeros(400), 1e-9)
+    plan.spread(tables, np.array([0.2, 0.0, 0.8]), 5, stop=lambda: False)
+    sessions = plan.sessions(np.arange(400))
+    trained = [np.unique(sessions.device[sessions.task == j]) for j in (0, 1)]
+    assert not np.intersect1d(*trained).size
+    assert trained[0].size == pytest.approx(80, abs=8)
+    assert trained[1].size == pytest.approx(320, abs=32)
 
 
 @pytest.mark.parametrize(("weight", "budget"), [(5.0, 1.0), (0.05, 1.0), (0.05, 0.2)])
@@ -269,7 +324,7 @@ def test_a_stop_in_the_middle_of_the_proof_leaves_a_plan_and_what_was_proved():
 
     run.progress = progress
     certificate = fleet.solve(run)
-    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive=False)
+    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive_s=0.0)
     assert plan.termination is mo.Termination.TIME_LIMIT
     assert plan.gap > 1e-3
     assert mo.check(scenario, plan, certificate=True).ok

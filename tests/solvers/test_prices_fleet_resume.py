@@ -142,7 +142,7 @@ def test_ctrl_c_in_the_middle_of_an_answer_leaves_plan_and_proved_bound(problem,
     assert np.isfinite(run.objective)
     assert certified_bound(problem.scenario, certificate) >= certificate["bound"]
     assert certificate["bound"] < run.objective
-    plan = run.plan("prices", Termination.COMPLETED, certificate, derive=False)
+    plan = run.plan("prices", Termination.COMPLETED, certificate, derive_s=0.0)
     assert check(problem.scenario, plan).ok
 
 

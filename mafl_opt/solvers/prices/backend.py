@@ -13,6 +13,9 @@ __all__ = ["Prices"]
 
 # Up to so many devices the search branches on sessions; above it, few are fractional anyway.
 _SMALL = 40
+# Seconds for deriving the bound of a larger one again: without a time limit, with it at least, and
+# part of it. After them the bound is a claim.
+_PATIENCE_S, _LEAST_S, _PATIENCE = 30.0, 5.0, 0.1
 
 
 class Prices:
@@ -55,5 +58,7 @@ class Prices:
                 run.say(f"task {task} has weight but no device can ever train it")
                 ended = Termination.INFEASIBLE
         # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
-        derive = proof is None or not is_large(run.problem.scenario, proof)
-        return run.plan(self.name, ended, proof, derive=derive)
+        large = proof is not None and is_large(run.problem.scenario, proof)
+        limit = run.options.time_limit
+        patience = _PATIENCE_S if limit is None else max(_LEAST_S, _PATIENCE * limit)
+        return run.plan(self.name, ended, proof, derive_s=0.0 if large else patience)
