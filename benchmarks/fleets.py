@@ -56,10 +56,12 @@ def price_pass(scenario, fading):
     return asked, read, arcs
 
 
-def run(devices, gap, limit):
+def run(devices, gap, limit, alike):
     """Solve one fleet; prints its figures as JSON."""
     begin = time.perf_counter()
     scenario = mo.Scenario.draw(devices=devices, tasks=3, slots=20, seed=0)
+    if alike:
+        scenario = scenario.replace(energy_weight=scenario.energy_weight * 10 / devices)
     drawn = time.perf_counter() - begin
     begin, busy = time.perf_counter(), time.process_time()
     plan = mo.solve(scenario, backend="prices", gap=gap, time_limit=limit)
@@ -91,14 +93,19 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--gap", type=float, default=1e-3)
     parser.add_argument("--limit", type=float, default=590.0)
+    parser.add_argument(
+        "--alike", action="store_true",
+        help="energy costs 10 / devices of what it does, so that the same part of every fleet acts",
+    )  # fmt: skip
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one is not None:
-        run(given.one, given.gap, given.limit)
+        run(given.one, given.gap, given.limit, given.alike)
         return
     rows = []
     for devices in (given.sizes[0], *given.sizes):
         command = [sys.executable, __file__, "--one", str(devices), "--gap", str(given.gap)]
+        command += ["--alike"] * given.alike
         out = subprocess.run([*command, "--limit", str(given.limit)], stdout=subprocess.PIPE)
         if out.returncode:
             sys.exit(out.returncode)
