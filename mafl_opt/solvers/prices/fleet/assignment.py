@@ -100,8 +100,8 @@ class Assignment:
         drawn = random.permutation(size)
         cuts = np.rint(np.cumsum(shares) * size).astype(np.int64)
         parts = [
-            (table, np.sort(drawn[start:stop]))
-            for table, start, stop in zip(tables, [0, *cuts], cuts, strict=False)
+            (table, np.sort(drawn[first:last]))
+            for table, first, last in zip(tables, [0, *cuts], cuts, strict=False)
         ]
         return self._sweep(mix(tables, shares), parts, stop)
 
