@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mafl_opt.core.cover import covers
-from mafl_opt.core.errors import InputError
-from mafl_opt.core.proof.entries import number, table
+from mafl_opt.core.proof.contents import Contents, read_certificate
 from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.lagrangian import Lagrangian, Report
-from mafl_opt.core.proof.leaves import Leaf, read_boxes, read_tree
+from mafl_opt.core.proof.leaves import Leaf
+from mafl_opt.core.proof.patterns import PatternLagrangian
 from mafl_opt.core.proof.ratio import Range, Ratio
 from mafl_opt.core.proof.session_table import possible_sessions
 from mafl_opt.core.scenario import Scenario
@@ -56,8 +56,9 @@ def certified_bound(
     ----------
     scenario : Scenario
     certificate : mapping
-        Of kind ``lagrangian``, ``tree`` or ``milp`` (model page, section 6.3). Of the last, which
-        is what a MILP solver claims around one of the former, only that one is believed.
+        Of kind ``patterns``, ``lagrangian``, ``tree`` or ``milp`` (model page, section 6.3). Of the
+        last, which is what a MILP solver claims around one of the others, only that one is
+        believed.
     report : callable, optional
         Called with a message and the fraction done.
 
@@ -72,21 +73,9 @@ def certified_bound(
     InputError
         On a malformed certificate, with its path, e.g. ``certificate.leaves[2].prices.uplink``.
     """
-    if isinstance(certificate, Mapping) and certificate.get("kind") == "milp":
-        data = table("certificate", certificate, ("bound", "claimed_by", "proved"))
-        number("certificate.bound", data["bound"])
-        certificate = data["proved"]
-    data = table("certificate", certificate, ("kind", "bound"))
-    claim = number("certificate.bound", data["bound"])
-    boxes: list[Leaf] | None = None
-    if data["kind"] == "lagrangian":
-        boxes, prices = read_boxes(scenario, table("certificate", data, ("leaves",))["leaves"])
-        leaves = [box.widened() for box in boxes]
-    elif data["kind"] == "tree":
-        leaves, prices = read_tree(scenario, table("certificate", data, ("prices", "tree")))
-    else:
-        raise InputError("certificate.kind", "lagrangian, tree or milp", data["kind"])
-    proof = _Proof(Lagrangian(scenario, prices, claim, report), leaves, boxes, report)
+    contents = read_certificate(scenario, certificate)
+    claim = contents.claim
+    proof = _Proof(scenario, contents, report)
     floor = sum(_least(ratio) for ratio in proof.ratios)
     if not floor < claim or proof.holds(claim):
         return claim
@@ -108,14 +97,17 @@ def certified_bound(
 class _Proof:
     """Leaves with what is known of their Lagrangians, and whether they prove a claim."""
 
-    def __init__(
-        self, lagrangian: Lagrangian, leaves: Sequence[Leaf], boxes: Sequence[Leaf] | None,
-        report: Report | None,
-    ) -> None:  # fmt: skip
-        self.lagrangian = lagrangian
-        self.ratios = lagrangian.ratios
-        self.leaves = leaves
-        self.boxes = boxes
+    def __init__(self, scenario: Scenario, contents: Contents, report: Report | None) -> None:
+        self.boxes = contents.leaves if contents.kind == "lagrangian" else None
+        self.leaves = contents.leaves
+        if self.boxes is not None:
+            self.leaves = [box.widened() for box in self.boxes]
+        make: Any = PatternLagrangian if contents.kind == "patterns" else Lagrangian
+        self.tables = contents.tables
+        self.lagrangian: Lagrangian | PatternLagrangian = make(
+            scenario, self.tables, contents.claim, report
+        )
+        self.ratios: list[Ratio] = self.lagrangian.ratios
         self.report = report
         self.parts: dict[tuple[int, bool], float] = {}
 
@@ -124,11 +116,17 @@ class _Proof:
         root = _ranges(self.ratios, None, claim)
         if any(low > high for low, high, _, _ in root):
             return True
+        open_ = {}
         for k, leaf in enumerate(self.leaves):
-            if not self._leaf_holds(k, leaf, claim):
+            ratios = self._ratio_minima(leaf, claim)
+            if ratios < math.inf:
+                open_[k] = ratios
+        self.lagrangian.prepare([self.leaves[k] for k in open_])
+        for n, (k, ratios) in enumerate(open_.items()):
+            if not self._leaf_holds(k, ratios, claim):
                 return False
             if self.report is not None:
-                self.report(f"leaf {k + 1} of {len(self.leaves)}", (k + 1) / len(self.leaves))
+                self.report(f"leaf {n + 1} of {len(open_)}", (n + 1) / len(open_))
         if self.boxes is None:
             return True
         used = [ratio.task for ratio in self.ratios]
@@ -137,10 +135,13 @@ class _Proof:
             (tuple(low for low, _, _, _ in root), tuple(high for _, high, _, _ in root)),
         )
 
-    def _leaf_holds(self, number: int, leaf: Leaf, claim: float) -> bool:
+    def _ratio_minima(self, leaf: Leaf, claim: float) -> float:
+        """Return the sum of the tasks' blocks; infinite where no plan has O < claim."""
+        if not leaf.admits_counts([ratio.task for ratio in self.ratios]):
+            return math.inf
         # The Lagrangian is concave in the prices: at a mixture of tables it is at least the mixture
         # of its values.
-        tables = [(self.lagrangian.prices[k], weight) for k, weight in leaf.prices]
+        tables = [(self.tables[k], weight) for k, weight in leaf.prices]
         value = 0.0
         for ratio, ends in zip(self.ratios, _ranges(self.ratios, leaf, claim), strict=True):
             j = ratio.task
@@ -149,11 +150,14 @@ class _Proof:
             excess = float(leaf.excess_low[j]), float(leaf.excess_high[j])
             value += max(ratio.minimum(ends, lam, mu), ratio.excess_minimum(ends, excess, lam, mu))
             if value == math.inf:
-                return True
+                break
+        return value
+
+    def _leaf_holds(self, number: int, ratios: float, claim: float) -> bool:
         for exact in (False, True):
             if (number, exact) not in self.parts:
-                self.parts[number, exact] = self.lagrangian.part(leaf, exact=exact)
-            if value + self.parts[number, exact] >= claim:
+                self.parts[number, exact] = self.lagrangian.part(self.leaves[number], exact=exact)
+            if ratios + self.parts[number, exact] >= claim:
                 return True
         return False
 

@@ -225,12 +225,12 @@ def test_box_nearest_to_the_plan_is_taken_when_none_holds_it(small):
     ("proof", "words"),
     [
         (None, "carries no certificate"),
-        ({"kind": "guess"}, "certificate.kind: expected lagrangian, tree or milp"),
-        ({"kind": "milp"}, "certificate.kind"),
-        ({"kind": "tree", "prices": []}, "certificate.tree"),
-        ({"kind": "tree", "tree": {"prices": 0}}, "certificate.prices"),
-        ({"kind": "lagrangian", "leaves": []}, "at least one leaf"),
-        ({"kind": "lagrangian", "leaves": 3}, "certificate.leaves"),
+        ({"kind": "guess"}, "certificate.kind: expected lagrangian, tree, patterns or milp"),
+        ({"kind": "milp", "bound": 1.0}, "certificate.claimed_by"),
+        ({"kind": "tree", "bound": 1.0, "prices": []}, "certificate.tree"),
+        ({"kind": "tree", "bound": 1.0, "tree": {"prices": 0}}, "certificate.prices"),
+        ({"kind": "lagrangian", "bound": 1.0, "leaves": []}, "at least one leaf"),
+        ({"kind": "lagrangian", "bound": 1.0, "leaves": 3}, "certificate.leaves"),
     ],
 )
 def test_explanation_says_why_there_are_no_prices(small, proof, words):

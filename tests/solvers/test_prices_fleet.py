@@ -12,7 +12,7 @@ from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
-from mafl_opt.core.proof import lagrangian, session_table
+from mafl_opt.core.proof import fleet_sessions, lagrangian, session_table
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.session_table import SessionTable
@@ -268,7 +268,7 @@ def test_rows_that_no_price_pays_for_change_no_bound(weight, budget, monkeypatch
         solve_all(self, table)
 
     # As where there are more blocks than are kept.
-    monkeypatch.setattr(lagrangian, "_KEPT", 0)
+    monkeypatch.setattr(fleet_sessions, "_KEPT", 0)
     monkeypatch.setattr(lagrangian, "_TOGETHER", 7)
     monkeypatch.setattr(session_table, "_BLOCK", 1)
     monkeypatch.setattr(PriceTable, "may_pay", pay)

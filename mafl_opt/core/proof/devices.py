@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.proof.chains import Chains
-from mafl_opt.core.proof.guards import HUGE, ROUNDING, WIDENING
+from mafl_opt.core.proof.guards import WIDENING
 from mafl_opt.core.proof.labels import Choices
-from mafl_opt.core.proof.session_table import SessionTable
+from mafl_opt.core.proof.row_costs import RowCosts
 from mafl_opt.core.scenario import Scenario
 
 __all__ = ["DevicePrograms"]
@@ -26,7 +26,7 @@ class DevicePrograms:
 
     Attributes
     ----------
-    table : SessionTable
+    rows : RowCosts
     chains : Chains
         Arcs are the pairs (receive, upload) of each device.
     arc : (rows,)
@@ -35,38 +35,30 @@ class DevicePrograms:
         First row of each arc.
     budget, joule : (owners,)
         Widened energy budget, J, and the price of a joule that is part of the costs, 1/J.
-    error : (rows,)
-        lam of the row's task.
-    fixed, gain : (rows,)
-        What a row costs and brings that depends on neither mini-batch nor joules.
     """
 
-    table: SessionTable
+    rows: RowCosts
     chains: Chains
     arc: Ints
     first: Ints
     budget: Floats
     joule: Floats
-    error: Floats
-    fixed: Floats
-    gain: Floats
 
     @classmethod
     def of(
-        cls, scenario: Scenario, table: SessionTable, joule: Floats, error: Floats,
-        fixed: Floats, gain: Floats, busy: Bools,
+        cls, scenario: Scenario, rows: RowCosts, joule: Floats, busy: Bools
     ) -> DevicePrograms:  # fmt: skip
         """Put rows and their prices together.
 
         Parameters
         ----------
         scenario : Scenario
-        table : SessionTable
+        rows : RowCosts
         joule : (devices of the table,)
-        error, fixed, gain : (rows,)
         busy : (devices of the table, slots + 1)
             Slots in which a device must not idle.
         """
+        table = rows.table
         owner = table.device - table.devices.start
         new = np.ones(len(table), dtype=bool)
         columns = np.stack([owner, table.receive, table.upload])
@@ -77,9 +69,8 @@ class DevicePrograms:
         )
         budget = scenario.devices.energy_budget_j[table.devices] * (1 + WIDENING)
         return cls(
-            table=table, chains=chains, arc=new.cumsum() - 1, first=first, budget=budget,
-            joule=joule, error=error, fixed=fixed, gain=gain,
-        )  # fmt: skip
+            rows=rows, chains=chains, arc=new.cumsum() - 1, first=first, budget=budget, joule=joule
+        )
 
     def minima(self) -> Floats:
         """Return the least cost of each device without regard to its budget; (owners,)."""
@@ -95,42 +86,35 @@ class DevicePrograms:
         least = np.minimum.reduceat(cost, self.first)
         best = np.flatnonzero(cost == least[self.arc])
         use = np.zeros(least.size)
-        use[self.arc[best]] = self.table.take(best).energy_j(batch[best])
+        use[self.arc[best]] = self.rows.table.take(best).energy_j(batch[best])
         return least, use
 
     def rows_at(self, price: Floats) -> tuple[Floats, Floats]:
         """Return the least cost of each row with the joules at `price` more, and its mini-batch."""
-        joule = (self.joule + price)[self.chains.owner][self.arc]
-        real = self.table.best_batch(self.error, joule)
-        low, high = np.floor(real), np.ceil(real)
-        below, above = self._cost(low, joule), self._cost(high, joule)
-        return np.minimum(below, above), np.where(below <= above, low, high)
+        return self.rows.least((self.joule + price)[self.chains.owner][self.arc])
 
     def thriftiest(self) -> tuple[Floats, Floats]:
         """Return the least energy of each arc, and what that costs."""
         if not self.first.size:
             return np.zeros(0), np.zeros(0)
-        batch = self.table.batch_min
-        energy = self.table.energy_j(batch)
+        batch = self.rows.table.batch_min
+        energy = self.rows.table.energy_j(batch)
         least = np.minimum.reduceat(energy, self.first)
         best = np.flatnonzero(energy == least[self.arc])
         cost = np.zeros(least.size)
-        cost[self.arc[best]] = self._cost(batch, self.joule[self.chains.owner][self.arc])[best]
+        cost[self.arc[best]] = self.rows.at(batch, self.joule[self.chains.owner][self.arc])[best]
         return least, cost
 
     def choices(self, price: Floats, reach: Floats) -> Choices:
         """Return the rows with those mini-batches that stay below the reach of their arc."""
         joule = (self.joule + price)[self.chains.owner][self.arc]
-        real = self.table.best_batch(self.error, joule)
-        low, high = np.floor(real), np.ceil(real)
-        below, above = self._cost(low, joule), self._cost(high, joule)
-        rows = np.flatnonzero(np.minimum(below, above) < reach[self.arc])
-        best = np.where(below <= above, low, high)[rows]
-        some = self._of_rows(rows)
+        least, best = self.rows.least(joule)
+        rows = np.flatnonzero(least < reach[self.arc])
+        best, some = best[rows], self._of_rows(rows)
         joule, limit = joule[rows], reach[self.arc[rows]]
         # Costs are convex in the mini-batch: what stays below the reach is an interval.
-        smallest = some._last_below(best, some.table.batch_min, joule, limit)
-        largest = some._last_below(best, some.table.batch_max, joule, limit)
+        smallest = some._last_below(best, some.rows.table.batch_min, joule, limit)
+        largest = some._last_below(best, some.rows.table.batch_max, joule, limit)
         counts = (largest - smallest).astype(np.int64) + 1
         ends = counts.cumsum()
         row = np.repeat(np.arange(rows.size), counts)
@@ -140,7 +124,7 @@ class DevicePrograms:
         arc = every.arc
         return Choices(
             owner=self.chains.owner[arc], start=self.chains.start[arc], end=self.chains.end[arc],
-            cost=every._cost(batch, own), use=every.table.energy_j(batch),
+            cost=every.rows.at(batch, own), use=every.rows.table.energy_j(batch),
         )  # fmt: skip
 
     def of_owners(self, chosen: Ints) -> DevicePrograms:
@@ -166,32 +150,16 @@ class DevicePrograms:
 
     def _of_rows(self, rows: Ints) -> DevicePrograms:
         """Rows with their prices; arcs keep their numbers, `first` is void."""
-        return replace(
-            self, table=self.table.take(rows), arc=self.arc[rows], error=self.error[rows],
-            fixed=self.fixed[rows], gain=self.gain[rows], first=self.first[:0],
-        )  # fmt: skip
-
-    def _cost(self, batch: Floats, joule: Floats) -> Floats:
-        """Cost of each row at a mini-batch and a price of a joule, rounded downwards."""
-        table = self.table
-        frequency = np.maximum(table.f_min_hz, table.work * batch / table.time_s)
-        joules = table.radio_j + table.capacitance * table.work * batch * frequency**2
-        pull = self.error * table.noise
-        noise, paid = pull * (1.0 / batch - 1.0 / table.samples), joule * joules
-        cost = self.fixed + noise + paid - self.gain
-        # nu(B) is a difference: its rounding error is that of 1/B <= 1.
-        cost -= ROUNDING * (self.fixed + pull + np.abs(noise) + paid + self.gain)
-        lowered: Floats = np.where(np.isfinite(cost), np.minimum(cost, HUGE), -np.inf)
-        return lowered
+        return replace(self, rows=self.rows.take(rows), arc=self.arc[rows], first=self.first[:0])
 
     def _last_below(self, best: Floats, end: Floats, joule: Floats, limit: Floats) -> Floats:
         """Return the mini-batch farthest from the best one towards `end` that stays below."""
         good, bad = best.copy(), end.copy()
-        fits = self._cost(bad, joule) < limit
+        fits = self.rows.at(bad, joule) < limit
         good[fits] = bad[fits]
         while (open_ := np.abs(good - bad) > 1).any():
             middle = np.where(open_, np.floor(0.5 * (good + bad)), good)
-            fits = self._cost(middle, joule) < limit
+            fits = self.rows.at(middle, joule) < limit
             good = np.where(open_ & fits, middle, good)
             bad = np.where(open_ & ~fits, middle, bad)
         return good

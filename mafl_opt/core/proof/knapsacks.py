@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,10 @@ class Items:
             cap=self.cap[kept], device=self.device[kept], step=self.step[kept],
             charge=self.charge[kept],
         )  # fmt: skip
+
+    def at_caps(self, first: int) -> Items:
+        """Return the items with their caps numbered from `first` instead of 0."""
+        return replace(self, cap=self.cap + first)
 
     @classmethod
     def joined(cls, parts: list[Items]) -> Items:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.proof.budgets import Bracket, bracket, sharpen
 from mafl_opt.core.proof.devices import DevicePrograms
+from mafl_opt.core.proof.fleet_sessions import FleetSessions
 from mafl_opt.core.proof.guards import ROUNDING, WIDENING
 from mafl_opt.core.proof.knapsacks import Items, Knapsacks
 from mafl_opt.core.proof.leaves import DeviceSplit, Leaf
-from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.ratio import Ratio, Survey
-from mafl_opt.core.proof.session_table import SessionTable, fleet_blocks
+from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.scenario import Scenario
 
 __all__ = ["Lagrangian", "Report"]
@@ -30,8 +30,6 @@ Bools = NDArray[np.bool_]
 #: A message and the fraction done, if known.
 Report = Callable[[str, float | None], None]
 
-#: Blocks whose sessions are kept; those of larger fleets are listed anew when needed.
-_KEPT = 4
 #: Blocks of large fleets that one thread works on in turn.
 _TOGETHER = 16
 #: What all budgets and caps together may be off before labels are made, relative to the claim.
@@ -59,20 +57,22 @@ class Lagrangian:
         self.prices = prices
         self._slack = _SLACK * abs(claim)
         self._report = report or (lambda message, fraction: None)
-        self._sums = LocalSums.of(scenario)
-        self._blocks = list(fleet_blocks(scenario))
-        self._kept: dict[int, SessionTable] = {}
+        self._sessions = FleetSessions(scenario)
+        self._blocks = self._sessions.blocks
         self._known: dict[int, _Devices] = {}
         self._caps: dict[tuple[int, bool], float] = {}
         self._parts: dict[tuple[int, bool, object], float] = {}
         self._trains = np.zeros((scenario.num_devices, scenario.num_tasks), dtype=bool)
         self._survey, self._lock = Survey.of(scenario), Lock()
-        if len(self._blocks) <= _KEPT:
-            for _, table in self._tables():
+        if self._sessions.are_kept:
+            for table in self._sessions.tables():
                 self._take_in(table)
         else:
             self._solve_blocks()
         self.ratios: list[Ratio] = self._survey.ratios()
+
+    def prepare(self, leaves: Iterable[Leaf]) -> None:
+        """Do nothing: parts are found one by one, and a proof may end at the first that fails."""
 
     def part(self, leaf: Leaf, *, exact: bool) -> float:
         """Return a lower bound of all but the ratios; infinite where no plan is left.
@@ -126,7 +126,7 @@ class Lagrangian:
             waiting: list[SessionTable] = []
             last = min(start + _TOGETHER, len(self._blocks)) - 1
             for number in range(start, last + 1):
-                table = self._table(number)
+                table = self._sessions.table(number)
                 self._take_in(table)
                 waiting.append(
                     table.take(cheapest.may_pay(self.scenario, table, table.floors()))
@@ -166,7 +166,7 @@ class Lagrangian:
             mine = {i: s for i, s in splits.items() if devices.start <= i < devices.stop}
             missing = self._missing(k, devices, mine, exact=exact)
             if missing.size or mine:
-                table = self._table(number)
+                table = self._sessions.table(number)
                 self._solve(k, table, missing, exact=exact)
                 least.append(self._split_devices(k, table, mine, exact=exact))
                 self._report("devices", (number + 1) / len(self._blocks))
@@ -247,7 +247,7 @@ class Lagrangian:
         for number, devices in enumerate(self._blocks):
             mine = {i: s for i, s in splits.items() if devices.start <= i < devices.stop}
             if mine and not trained[self.scenario.tasks.weight > 0].all():
-                trained[_within(self._table(number), mine).task] = True
+                trained[_within(self._sessions.table(number), mine).task] = True
         return bool(trained[self.scenario.tasks.weight > 0].all())
 
     # -- caps --------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class Lagrangian:
             return 0.0
         if (k, exact) not in self._caps:
             items = Items.joined(
-                [prices.items(self.scenario, table).unbeaten() for _, table in self._tables()]
+                [prices.items(self.scenario, table).unbeaten() for table in self._sessions.tables()]
             )
             theta = np.broadcast_to(self.scenario.tasks.step_cap, prices.is_listed.shape)
             knapsacks = Knapsacks.of(items, theta[prices.is_listed] * (1 + WIDENING))
@@ -268,20 +268,6 @@ class Lagrangian:
             least = sharpen(knapsacks, found, tolerance) if exact else found.bound
             self._caps[k, exact] = float(-least.sum()) * (1 + ROUNDING)
         return self._caps[k, exact]
-
-    # -- sessions ----------------------------------------------------------------------------
-
-    def _table(self, number: int) -> SessionTable:
-        if number in self._kept:
-            return self._kept[number]
-        table = SessionTable.of(self.scenario, self._sums, self._blocks[number])
-        if len(self._blocks) <= _KEPT:
-            self._kept[number] = table
-        return table
-
-    def _tables(self) -> Iterator[tuple[int, SessionTable]]:
-        for number in range(len(self._blocks)):
-            yield number, self._table(number)
 
 
 class _Devices:

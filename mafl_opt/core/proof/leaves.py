@@ -1,7 +1,8 @@
-"""Leaves of a certificate: boxes and price lists (kind lagrangian), or a tree of splits."""
+"""Leaves of a certificate: boxes with prices (kind lagrangian), or the leaves of a tree."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,19 @@ from mafl_opt.core.proof.entries import listed, number, prices, table, whole
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.scenario import Scenario
 
-__all__ = ["ATTRIBUTES", "DeviceSplit", "Leaf", "read_boxes", "read_tree"]
+__all__ = [
+    "ATTRIBUTES",
+    "Counted",
+    "DeviceSplit",
+    "Leaf",
+    "read_boxes",
+    "read_counted",
+    "read_tree",
+]
 
 Floats = NDArray[np.float64]
+#: Sessions that are counted: those of a device or, with ``None``, of all, and of a task or of all.
+Counted = tuple[int | None, int | None]
 
 #: What a split may ask about the session that covers a slot.
 ATTRIBUTES = ("task", "receive", "upload", "iterations", "batch_size")
@@ -41,7 +52,7 @@ class DeviceSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """Plans with A, Xi and Y in a box and some device splits, and the prices to be used there.
+    """Plans with A, Xi and Y in a box, some splits, and the prices to be used there.
 
     Attributes
     ----------
@@ -52,6 +63,8 @@ class Leaf:
     excess_low, excess_high : (tasks,)
         Range of Y = Xi - Gamma' / A.
     splits : linked pairs (DeviceSplit, rest), the last one first; ``None`` at the end
+    counts : mapping from Counted to (least, most)
+        Numbers of sessions; those not named are from 0 to infinity.
     prices : pairs (number of a price table, weight)
         The mixture of tables to use; weights > 0 that sum to 1.
     """
@@ -63,6 +76,7 @@ class Leaf:
     excess_low: Floats
     excess_high: Floats
     splits: Any
+    counts: Mapping[Counted, tuple[float, float]]
     prices: tuple[tuple[int, float], ...]
 
     @classmethod
@@ -71,7 +85,7 @@ class Leaf:
         zero, far = np.zeros(tasks), np.full(tasks, np.inf)
         return cls(
             low=zero, high=far, ratio_low=zero, ratio_high=far, excess_low=zero, excess_high=far,
-            splits=splits, prices=((prices, 1.0),),
+            splits=splits, counts={}, prices=((prices, 1.0),),
         )  # fmt: skip
 
     def by_device(self) -> dict[int, tuple[DeviceSplit, ...]]:
@@ -82,6 +96,18 @@ class Leaf:
             split, rest = rest
             out.setdefault(split.device, []).append(split)
         return {device: tuple(splits) for device, splits in sorted(out.items())}
+
+    def admits_counts(self, weighted: Sequence[int]) -> bool:
+        """Whether numbers of sessions can be as they must, one or more for each weighted task."""
+        if any(least > most for least, most in self.counts.values()):
+            return False
+        return all(self.counts.get((None, j), (0, np.inf))[1] >= 1 for j in weighted)
+
+    def cut_count(self, counted: Counted, at: int, *, high: bool) -> Leaf:
+        """Return the leaf with at most `at` sessions counted, or with more."""
+        least, most = self.counts.get(counted, (0.0, np.inf))
+        ends = (max(least, at + 1.0), most) if high else (least, min(most, float(at)))
+        return replace(self, counts={**self.counts, counted: ends})
 
     def widened(self) -> Leaf:
         """Return the leaf with the range of A widened by `SEAM`, as `covers` takes boxes."""
@@ -120,22 +146,26 @@ def read_boxes(scenario: Scenario, entry: Any) -> tuple[list[Leaf], list[PriceTa
     return leaves, found
 
 
-def read_tree(scenario: Scenario, data: Any) -> tuple[list[Leaf], list[PriceTable]]:
-    """Read the leaves of kind tree, which cover all plans by construction.
+def read_tree(scenario: Scenario, tree: Any, tables: int, *, counts: bool) -> list[Leaf]:
+    """Read the leaves of a tree, which cover all plans by construction.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    tree : mapping
+    tables : int
+        Number of price tables.
+    counts : bool
+        Whether splits count sessions (kind patterns), or ask about slots of devices (kind tree).
 
     Raises
     ------
     InputError
         With the path of the entry; also when the tree is too deep or too large.
     """
-    entries = listed("certificate.prices", data["prices"], "price tables")
-    found = [
-        PriceTable.read(scenario, f"certificate.prices[{k}]", entry, energy=False)
-        for k, entry in enumerate(entries)
-    ]
     leaves: list[Leaf] = []
     waiting: list[tuple[str, Any, int, Leaf]] = [
-        ("certificate.tree", data["tree"], 0, Leaf.whole(scenario.num_tasks))
+        ("certificate.tree", tree, 0, Leaf.whole(scenario.num_tasks))
     ]
     count = 0
     while waiting:
@@ -145,13 +175,13 @@ def read_tree(scenario: Scenario, data: Any) -> tuple[list[Leaf], list[PriceTabl
             expected = f"at most {_NODES} nodes and {_DEPTH} levels"
             raise InputError("certificate.tree", expected, "more")
         if "split" not in table(path, node, ()):
-            leaves.append(replace(box, prices=_mixture(path, node, len(found))))
+            leaves.append(replace(box, prices=_mixture(path, node, tables)))
             continue
         table(path, node, ("low", "high"))
-        sides = _split(scenario, f"{path}.split", node["split"], box)
+        sides = _split(scenario, f"{path}.split", node["split"], box, counts=counts)
         for side, child in (("high", sides[1]), ("low", sides[0])):
             waiting.append((f"{path}.{side}", node[side], depth + 1, child))
-    return leaves, found
+    return leaves
 
 
 def _mixture(path: str, node: Any, tables: int) -> tuple[tuple[int, float], ...]:
@@ -169,9 +199,16 @@ def _mixture(path: str, node: Any, tables: int) -> tuple[tuple[int, float], ...]
     return tuple((k, w) for k, w in zip(numbers, (weights / total).tolist(), strict=True) if w > 0)
 
 
-def _split(scenario: Scenario, path: str, entry: Any, box: Leaf) -> tuple[Leaf, Leaf]:
+def _split(
+    scenario: Scenario, path: str, entry: Any, box: Leaf, *, counts: bool
+) -> tuple[Leaf, Leaf]:
     """Return the two sides of a split."""
-    data = table(path, entry, ("at",))
+    data = table(path, entry, ())
+    if counts and "sessions" in data:
+        counted = read_counted(scenario, path, data)
+        n = whole(f"{path}.sessions", data["sessions"], -1, 2**53)
+        return box.cut_count(counted, n, high=False), box.cut_count(counted, n, high=True)
+    table(path, entry, ("at",))
     for kind in ("progress", "ratio", "excess"):
         if kind in data:
             j = whole(f"{path}.{kind}", data[kind], 0, scenario.num_tasks - 1)
@@ -179,6 +216,8 @@ def _split(scenario: Scenario, path: str, entry: Any, box: Leaf) -> tuple[Leaf, 
                 raise InputError(f"{path}.{kind}", "a task of weight > 0", j)
             at = number(f"{path}.at", data["at"])
             return box.cut(kind, j, at, high=False), box.cut(kind, j, at, high=True)
+    if counts:
+        raise InputError(path, "a split by progress, ratio, excess or sessions", sorted(data))
     table(path, entry, ("device", "slot", "attribute"))
     if data["attribute"] not in ATTRIBUTES:
         raise InputError(f"{path}.attribute", "one of " + ", ".join(ATTRIBUTES), data["attribute"])
@@ -190,3 +229,16 @@ def _split(scenario: Scenario, path: str, entry: Any, box: Leaf) -> tuple[Leaf, 
     }
     low, high = (DeviceSplit(**about, high=side) for side in (False, True))
     return replace(box, splits=(low, box.splits)), replace(box, splits=(high, box.splits))
+
+
+def read_counted(scenario: Scenario, path: str, data: Mapping[str, Any]) -> Counted:
+    """Read which sessions are counted: of a device, of a task, or of both."""
+    table(path, data, ("device", "task"))
+    device, task = data["device"], data["task"]
+    if device is None and task is None:
+        raise InputError(f"{path}.device", "a device or a task, not neither", None)
+    if device is not None:
+        device = whole(f"{path}.device", device, 0, scenario.num_devices - 1)
+    if task is not None:
+        task = whole(f"{path}.task", task, 0, scenario.num_tasks - 1)
+    return device, task

@@ -14,6 +14,7 @@ from mafl_opt.core.proof.devices import DevicePrograms
 from mafl_opt.core.proof.entries import prices, table, wholes
 from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.knapsacks import Items
+from mafl_opt.core.proof.row_costs import RowCosts
 from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.scenario import Scenario
 
@@ -128,7 +129,8 @@ class PriceTable:
         joule = np.full(busy.shape[0], scenario.energy_weight)
         if self.energy is not None:
             joule += self.energy[rows.devices]
-        return DevicePrograms.of(scenario, rows, joule, error, fixed, gain, busy)
+        costs = RowCosts(table=rows, error=error, fixed=fixed, gain=gain)
+        return DevicePrograms.of(scenario, costs, joule, busy)
 
     def may_pay(
         self, scenario: Scenario, rows: SessionTable, floors: tuple[Floats, Floats]

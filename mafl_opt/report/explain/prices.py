@@ -13,8 +13,8 @@ from mafl_opt.core.check import CheckReport
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.proof.budgets import bracket
-from mafl_opt.core.proof.entries import table
-from mafl_opt.core.proof.leaves import DeviceSplit, Leaf, read_boxes, read_tree
+from mafl_opt.core.proof.contents import read_certificate
+from mafl_opt.core.proof.leaves import DeviceSplit, Leaf
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.session_table import SessionTable
@@ -112,16 +112,8 @@ def choose_prices(
     InputError
         On a malformed certificate, with its path.
     """
-    inner: Any = certificate
-    if certificate.get("kind") == "milp":
-        inner = certificate.get("proved")
-    kind = inner.get("kind") if isinstance(inner, Mapping) else None
-    if kind not in ("lagrangian", "tree"):
-        raise InputError("certificate.kind", "lagrangian, tree or milp", kind)
-    if kind == "lagrangian":
-        leaves, tables = read_boxes(scenario, table("certificate", inner, ("leaves",))["leaves"])
-    else:
-        leaves, tables = read_tree(scenario, table("certificate", inner, ("prices", "tree")))
+    contents = read_certificate(scenario, certificate)
+    leaves, tables = contents.leaves, contents.tables
     if not leaves:
         raise InputError("certificate.leaves", "at least one leaf", [])
     number, holds = _leaf_of(leaves, report, sessions)
