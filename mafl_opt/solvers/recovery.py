@@ -10,7 +10,7 @@ from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import Improver, fill
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["polish", "recover", "warm_up"]
+__all__ = ["first_plan", "polish", "recover", "warm_up"]
 
 # Rounds of ruin and recreate without improvement: a few on the way, many at the end.
 _QUICK_ROUNDS = 30
@@ -18,6 +18,16 @@ _FINAL_ROUNDS = 150
 # Share of the time limit at which the first shaking ends: its last tenths of a percent are dearer
 # than the prices and the bound that come after it.
 _WARM_SHARE = 0.15
+
+
+def first_plan(run: Run) -> Schedule:
+    """Offer the plan given and the greedy one; returns the latter, which may lack a task."""
+    if run.start is not None:
+        run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
+    schedule = Schedule(run.problem)
+    fill(schedule, stop=run.stop)
+    run.offer(schedule, "greedy")
+    return schedule
 
 
 def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
@@ -35,11 +45,7 @@ def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
         limit = run.options.time_limit
         return run.stop() or (limit is not None and run.seconds >= _WARM_SHARE * limit)
 
-    if run.start is not None:
-        run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
-    schedule = Schedule(run.problem)
-    fill(schedule, stop=run.stop)
-    run.offer(schedule, "greedy")
+    schedule = first_plan(run)
     if search:
         schedule = improver.descend(run.schedule or schedule)
         run.offer(schedule, "local search")

@@ -42,13 +42,13 @@ class Prices:
             cannot be used.
         """
         # Listing the backends does not load the compiler.
-        from mafl_opt.solvers.prices import exact, fleet
+        from mafl_opt.solvers.prices import fleet, patterns
 
         if run.problem.scenario.num_devices <= _SMALL:
             if run.options.engine != Options().engine:
                 expected = f"a fleet of more than {_SMALL} devices"
                 raise InputError("engine", expected, run.options.engine, "leave engine out")
-            proof = exact.solve(run)
+            proof = patterns.solve(run)
             return run.plan(self.name, verdict(run), proof)
         proof = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL

@@ -1,0 +1,92 @@
+"""The knapsacks of a problem's step caps: at most one session a device, within the cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.solvers.prices.patterns.kernel import solve_knapsacks
+
+__all__ = ["Choices", "Knapsacks"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choices:
+    """What the knapsacks hold.
+
+    Attributes
+    ----------
+    value : (knapsacks,)
+        Least cost, or a lower bound on it; at most 0.
+    exact : bool
+        Whether labels were enough for all.
+    owner : (choices,)
+        Knapsack of each choice found; empty choices are left out.
+    cost : (choices,)
+    first : (choices + 1,)
+        Where its options begin in `option`.
+    option : (taken options,)
+        Numbers of the options, as they were given.
+    """
+
+    value: Floats
+    exact: bool
+    owner: Ints
+    cost: Floats
+    first: Ints
+    option: Ints
+
+
+class Knapsacks:
+    """Knapsacks over the same devices, with fixed weights and changing costs.
+
+    Parameters
+    ----------
+    knapsack, device : (options,)
+        Of each option; options are sorted by knapsack, device and weight.
+    weight : (options,), >= 0
+    capacity : (knapsacks,)
+    num_devices : int
+    """
+
+    def __init__(
+        self, knapsack: Ints, device: Ints, weight: Floats, capacity: Floats, num_devices: int
+    ) -> None:
+        size = np.bincount(knapsack * num_devices + device, minlength=capacity.size * num_devices)
+        self._first = np.concatenate([[0], size.cumsum()])
+        self._weight, self._capacity = weight, capacity
+        self._price = np.zeros(capacity.size)
+        self._num_devices = num_devices
+
+    def solve(self, cost: Floats, *, labels: int, tolerance: float, relative: float) -> Choices:
+        """Find the choices of least cost.
+
+        Parameters
+        ----------
+        cost : (options,)
+            May be infinite.
+        labels : int
+            Labels of a knapsack; where more are needed, the price of its capacity has the last
+            word on its value.
+        tolerance, relative : float
+            How far a value may lie below the least cost: at most the larger of the first and the
+            second times the cost.
+        """
+        count = self._capacity.size
+        value, total = np.empty(count), np.empty(count)
+        picked = np.empty((count, self._num_devices), dtype=np.int64)
+        exact = solve_knapsacks(
+            cost, self._weight, self._first, self._capacity, self._price, labels, tolerance,
+            relative, value, total, picked,
+        )  # fmt: skip
+        size = (picked >= 0).sum(axis=1)
+        owner = np.flatnonzero(size)
+        return Choices(
+            value=value, exact=bool(exact), owner=owner, cost=total[owner],
+            first=np.concatenate([[0], size[owner].cumsum()]), option=picked[picked >= 0],
+        )  # fmt: skip

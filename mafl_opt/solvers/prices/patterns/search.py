@@ -1,0 +1,300 @@
+"""The search: a plan, its box, shaving, then a tree on totals and numbers of sessions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mafl_opt.formulations.boxes import box_rules
+from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.branching import objective_ceiling
+from mafl_opt.solvers.prices.patterns.box import Box, root_box, tighten
+from mafl_opt.solvers.prices.patterns.generation import Effort, Found, Relaxation
+from mafl_opt.solvers.prices.patterns.master import Point
+from mafl_opt.solvers.prices.patterns.multipliers import Count
+from mafl_opt.solvers.prices.patterns.plans import centred, dive, near, solve_integer
+from mafl_opt.solvers.prices.patterns.tree import (
+    Node,
+    leaves,
+    named_counts,
+    read_tree,
+    sides,
+    tree_certificate,
+)
+
+__all__ = ["Search"]
+
+Floats = NDArray[np.float64]
+
+# The claim is a little stronger than the gap asks, for what rounding costs; never closer than this.
+_CLOSER, _LEAST_GAP = 1e-3, 3e-7
+# Parts of the way from an end of a range to the plan's point that shaving tries to cut off.
+_PARTS = (0.92, 0.6, 0.3, 0.12)
+# How near master and bound have to be, relative.
+_CLOSE = 1e-5
+# Share of what a node lacks that ratios lose from which on they are split.
+_LOOSE = 0.3
+# Counts that are tried before one is split on, and how far.
+_TRIES, _TRY_ROUNDS = 7, 4
+# A plan as near the relaxed value of its narrow box needs no more search; nodes of HiGHS for others.
+_GOOD, _FIRST_NODES, _NODES = 1e-4, 60, 300
+
+
+class Search:
+    """Branch and price over patterns on one problem.
+
+    Parameters
+    ----------
+    run : Run
+        With a plan if one is known; gets better ones, and bounds.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.rules = run, box_rules(run.problem)
+        self.ceiling = objective_ceiling(run.problem)
+        schedule, rules = run.schedule, self.rules
+        progress = np.where(rules.progress_most > 0, 0.5 * rules.progress_most, 1.0)
+        excess = rules.slope.copy()
+        if schedule is not None:
+            trained = schedule.progress > 0
+            progress = np.where(trained, schedule.progress, progress)
+            excess = np.where(trained, (schedule.numerator - rules.start) / progress, excess)
+        # Where nothing is lost by errors any scale does.
+        excess = np.where(excess > 0, excess, np.maximum(rules.start / progress, 1e-12))
+        self.about = progress, excess
+        self.scale = min(
+            run.objective, 2.0 * float(rules.weight @ (rules.start / progress + excess))
+        )
+        self.relaxation = Relaxation(run.problem, rules, self.scale, progress, excess, run.stop)
+        if schedule is not None:
+            self.relaxation.take_plan(schedule)
+        prices = self.relaxation.marginal(progress, excess)
+        self.root = Node(box=root_box(rules), bound=-math.inf, prices=prices)
+        self.root.bound = self.relaxation.price(prices, self._box(self.root)).bound
+
+    @property
+    def top(self) -> float:
+        """Objective of the best plan; without one, more than any plan has."""
+        return min(self.run.objective, self.ceiling)
+
+    @property
+    def target(self) -> float:
+        """Bound at which a node needs no more work."""
+        if self.run.best is None:
+            return self.ceiling * (1.0 + _LEAST_GAP)
+        gap = max(self.run.options.gap * (1.0 - _CLOSER), _LEAST_GAP)
+        return self.top - gap * abs(self.top)
+
+    def _totals(self) -> tuple[Floats, Floats]:
+        """A_j and Y_j of the best plan, or typical ones."""
+        schedule = self.run.schedule
+        if schedule is None:
+            return self.about
+        progress = np.where(schedule.progress > 0, schedule.progress, 1.0)
+        return progress, (schedule.numerator - self.rules.start) / progress
+
+    def _box(self, node: Node) -> Box:
+        """Leave of a node's box what plans better than the target can be in."""
+        return tighten(self.rules, node.box, self.target)
+
+    def certificate(self) -> dict[str, Any]:
+        """Return the tree with its multipliers, no deeper than its bound needs."""
+        bound = min(self.bound, 1e300)
+        return tree_certificate(self.root, bound, self.relaxation.master.counts)
+
+    @property
+    def bound(self) -> float:
+        """Least bound of the leaves; at most the objective, which is attained."""
+        return min(self.run.objective, self.target, *(node.bound for node in leaves(self.root)))
+
+    def read(self, certificate: dict[str, Any]) -> None:
+        """Go on with the tree of a certificate; its leaves are bounded anew.
+
+        Raises
+        ------
+        InputError
+            If it is not a certificate of this search.
+        """
+        for count in named_counts(certificate):
+            self.relaxation.master.add_count(count)
+        read_tree(self.root, certificate, self.relaxation.master.counts)
+        for node in leaves(self.root):
+            box = self._box(node)
+            node.bound = math.inf if box.empty else self.relaxation.price(node.prices, box).bound
+
+    # -- plans -----------------------------------------------------------------------------
+
+    def find_plans(self) -> None:
+        """Dive about the relaxed optimum, and take its patterns whole where that leaves a gap."""
+        box = tighten(self.rules, self.root.box, self.top)
+        narrow, prices, value = centred(self.relaxation, box, *self._totals(), self.root.prices)
+        dive(self.run, self.relaxation, narrow, prices)
+        if self.run.objective - value > _GOOD * abs(value) and not self.run.stop():
+            solve_integer(self.run, self.relaxation, narrow, _FIRST_NODES)
+
+    def _plans_near(self, node: Node, found: Found, nodes: int) -> None:
+        """Look for plans about the relaxed point of a node."""
+        if found.point is None or found.point.missing > 0:
+            return
+        relaxation = self.relaxation
+        excess = relaxation.true_excess(found.point)
+        narrow = near(self._box(node), found.point.progress, excess)
+        dive(self.run, relaxation, narrow, found.prices)
+        if not self.run.stop():
+            solve_integer(self.run, relaxation, narrow, nodes)
+
+    # -- proof -----------------------------------------------------------------------------
+
+    def prove(self, after: Callable[[Search], None]) -> None:
+        """Raise the bound until all leaves reach the target, or time is up.
+
+        `after` is called with the search before every node.
+        """
+        if not self.root.children:
+            self._shave(self.root)
+        solved, seek = 0, 1
+        while not self.run.stop():
+            after(self)
+            self.run.raise_bound(self.bound, f"node {solved}")
+            open_ = [node for node in leaves(self.root) if node.bound < self.target]
+            if not open_:
+                return
+            node = min(open_, key=lambda n: n.bound)
+            found = self._bound(node, Effort(target=self.target, close=_CLOSE))
+            solved += 1
+            if node.bound >= self.target or found is None or self.run.stop():
+                continue
+            if solved >= seek:
+                self._plans_near(node, found, _NODES)
+                seek = 2 * solved
+            if not self._split(node, found):
+                return
+
+    def _bound(self, node: Node, effort: Effort) -> Found | None:
+        """Bound a node; None where no plan better than the target is in it."""
+        box = self._box(node)
+        if box.empty:
+            node.bound = math.inf
+            return None
+        found = self.relaxation.generate(box, node.prices, effort)
+        if found.bound > node.bound:
+            node.bound, node.prices = found.bound, found.prices
+        return found
+
+    def _shave(self, node: Node) -> None:
+        """Cut off what is far from the plan's point, end by end (bound tightening by probing)."""
+        self._bound(node, Effort(target=self.target, close=_CLOSE))
+        self.run.raise_bound(self.bound, "root")
+        for part in _PARTS:
+            for kind, j, side in self._ends(node):
+                if node.bound >= self.target or self.run.stop():
+                    return
+                node = self._shave_end(node, kind, j, side, part) or node
+            self.run.raise_bound(self.bound, "shaved")
+
+    def _ends(self, node: Node) -> list[tuple[str, int, int]]:
+        """Ends of ranges, the widest first."""
+        progress, excess = self._totals()
+        box = tighten(self.rules, node.box, self.target)
+        out = []
+        for j in self.relaxation.master.used.tolist():
+            for kind, low, high, at in (
+                ("progress", box.low[j], box.high[j], progress[j]),
+                ("excess", box.excess_low[j], box.excess_high[j], excess[j]),
+            ):
+                size = max(abs(at), 1e-300)
+                out.append((max(at - low, 0.0) / size, kind, j, 0))
+                out.append((max(high - at, 0.0) / size, kind, j, 1))
+        return [entry[1:] for entry in sorted(out, key=lambda e: -e[0])]
+
+    def _shave_end(self, node: Node, kind: str, j: int, side: int, part: float) -> Node | None:
+        """Try to cut a part of the way from an end to the plan's point off."""
+        progress, excess = self._totals()
+        box = tighten(self.rules, node.box, self.target)
+        if box.empty:
+            node.bound = math.inf
+            return node
+        low, high, point = (
+            (box.low[j], box.high[j], progress[j]) if kind == "progress"
+            else (box.excess_low[j], box.excess_high[j], excess[j])
+        )  # fmt: skip
+        end = high if side else low
+        at = end + part * (point - end)
+        if not low < at < high or abs(at - end) < 1e-3 * abs(point):
+            return None
+        split = {kind: j, "at": float(at)}
+        trial = Node(box=sides(node.box, split)[side], bound=node.bound, prices=node.prices)
+        self._bound(
+            trial, Effort(target=self.target, hopeless=self.target, close=_CLOSE, rounds=25)
+        )
+        if trial.bound < self.target:
+            return None
+        rest = node.part(split)[1 - side]
+        node.children[side] = trial
+        return rest
+
+    def _split(self, node: Node, found: Found) -> bool:
+        """Split a node on a ratio or a number of sessions; false where no split helps."""
+        assert found.point is not None
+        point = found.point
+        weight = self.rules.weight
+        true = self.relaxation.true_excess(point)
+        losses = np.where(weight > 0, weight * (true - point.excess), 0.0)
+        counted = self._counts(point)
+        if counted and losses.sum() <= _LOOSE * (self.target - node.bound):
+            self._split_count(node, counted)
+            return True
+        j = int(np.argmax(losses))
+        return self._split_ratio(node, j, float(point.progress[j]), float(true[j]))
+
+    def _split_ratio(self, node: Node, j: int, progress: float, excess: float) -> bool:
+        """Split the relatively wider of a task's two ranges."""
+        box = self._box(node)
+        ends = (
+            ("progress", box.low[j], box.high[j], progress),
+            ("excess", box.excess_low[j], box.excess_high[j], excess),
+        )
+        kind, low, high, at = max(ends, key=lambda end: (end[2] - end[1]) / max(end[2], 1e-300))
+        if high - low <= 1e-9 * high:
+            return False
+        inner = 0.2 * (high - low)
+        node.part({kind: j, "at": float(np.clip(at, low + inner, high - inner))})
+        return True
+
+    def _counts(self, point: Point) -> list[tuple[Count, float]]:
+        """Fractional numbers of sessions, the most undecided first."""
+        relaxation = self.relaxation
+        patterns, c, s = relaxation.master.patterns, relaxation.sessions, relaxation.scenario
+        usage = relaxation.usage(point)[patterns.owner]
+        i, j = c.device[patterns.session], c.task[patterns.session]
+        pair = np.bincount(i * s.num_tasks + j, usage, s.num_devices * s.num_tasks)
+        table = pair.reshape(s.num_devices, s.num_tasks)
+        found = [(Count(d, None), float(v)) for d, v in enumerate(table.sum(axis=1))]
+        found += [(Count(None, t), float(v)) for t, v in enumerate(table.sum(axis=0))]
+        found += [
+            (Count(d, t), float(table[d, t]))
+            for d in range(s.num_devices)
+            for t in range(s.num_tasks)
+        ]
+        open_ = [(count, v) for count, v in found if min(v % 1, 1 - v % 1) > 1e-3]
+        return sorted(open_, key=lambda entry: abs(entry[1] % 1 - 0.5))
+
+    def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
+        """Try the splits on some counts for a few rounds and make the one that gains most."""
+        best, chosen = -1.0, Node(box=node.box, bound=node.bound, prices=node.prices)
+        effort = Effort(target=self.target, rounds=_TRY_ROUNDS, close=_CLOSE)
+        for count, value in counted[:_TRIES]:
+            trial = Node(box=node.box, bound=node.bound, prices=node.prices)
+            gain = 1.0
+            for part in trial.part({**count.to_dict(), "sessions": math.floor(value)}):
+                self._bound(part, effort)
+                gain *= max(min(part.bound, self.target) - node.bound, 1e-9 * self.target)
+            if gain > best:
+                best, chosen = gain, trial
+            if self.run.stop():
+                break
+        node.split, node.children = chosen.split, chosen.children
