@@ -28,6 +28,8 @@ _SMOOTHING = 0.5
 _LEVELS = ((100, 1e-2), (1000, 1e-3), (8000, 0.0))
 # Rounds without a better bound after which it is more.
 _IDLE = 2
+# Rounds without a better bound after which nothing more is to be had, but by round-off.
+_STALLED = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +108,27 @@ class Relaxation:
     progress, excess : (tasks,)
         its A_j and Y_j: the scales of the master.
     stop : callable
+    whole_slots : bool
+        Whether a pattern is of all tasks of an aggregation together, a device being in one of them
+        at most; else it is of one task.
     """
 
     def __init__(
         self, problem: Problem, rules: BoxRules, top: float, progress: Floats, excess: Floats,
-        stop: Callable[[], bool],
+        stop: Callable[[], bool], *, whole_slots: bool = False,
     ) -> None:  # fmt: skip
         s = problem.scenario
         self.scenario, self.rules, self.stop = s, rules, stop
         self.sessions = Sessions.of(problem)
         capacity = np.tile(s.tasks.step_cap * (1 + 1e-9), s.num_slots)
         c = self.sessions
-        self.knapsacks = Knapsacks(c.block, c.device, c.step, capacity, s.num_devices)
-        self.master = Master(s, c, rules, top, progress, excess)
+        self.block = c.upload - 1 if whole_slots else c.block
+        self.knapsacks = Knapsacks(
+            c.block, c.device, c.step, capacity, s.num_devices,
+            together=s.num_tasks if whole_slots else 1,
+        )  # fmt: skip
+        blocks = s.num_slots * (1 if whole_slots else s.num_tasks)
+        self.master = Master(s, c, rules, blocks, top, progress, excess)
         self.barred = np.zeros(len(c), dtype=bool)
         self.solves = self.pricings = 0
 
@@ -129,9 +139,9 @@ class Relaxation:
         columns = np.array([k for k in schedule.batch if k < place.size], dtype=np.int64)
         sizes = np.array([schedule.batch[int(k)] for k in columns], dtype=float)
         rows = place[columns]
-        order = np.argsort(self.sessions.block[rows], kind="stable")
+        order = np.argsort(self.block[rows], kind="stable")
         order = order[rows[order] >= 0]
-        block, size = np.unique(self.sessions.block[rows[order]], return_counts=True)
+        block, size = np.unique(self.block[rows[order]], return_counts=True)
         self.master.add(
             Patterns(
                 block=block, first=np.concatenate([[0], size.cumsum()]), session=rows[order],
@@ -244,8 +254,8 @@ class Relaxation:
                     idle = 0
                 else:
                     idle += 1
-                if idle == _IDLE:
-                    level, idle = min(level + 1, len(_LEVELS) - 1), 0
+                if idle % _IDLE == 0 and idle:
+                    level = min(level + 1, len(_LEVELS) - 1)
                 if best >= effort.target:
                     return Found(bound=best, prices=prices, point=point)
                 good = self._improving(found.patterns, dual)
@@ -259,7 +269,7 @@ class Relaxation:
                     level += 1
                 else:
                     break
-            if not (added or refined):
+            if not (added or refined) or idle > _STALLED:
                 break
         return Found(bound=best, prices=prices, point=point)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["solve_knapsacks"]
+__all__ = ["solve_knapsacks", "solve_slots"]
 
 _PRICE_ROUNDS = 30
 _UPGRADES = 4
@@ -212,6 +212,62 @@ def _labels(
 
 
 @njit(cache=True)
+def _knapsack(
+    k: int, cost: Any, weight: Any, first: Any, capacity: float, start: float, most: int,
+    tolerance: float, relative: float, allowed: Any, room: Any, numbers: Any, work: Any,
+    parent: Any, taken: Any, picked: Any,
+) -> Any:  # fmt: skip
+    """Solve the knapsack `k` over the devices allowed in it.
+
+    Returns
+    -------
+    value, total : float
+        Lower bound on the least cost, and the cost of the choice written to `picked`.
+    exact : bool
+    price : float
+        Of the capacity.
+    """
+    devices = picked.size
+    lean_cost, lean_weight = room[0], room[1]
+    number, lean, choice, light = numbers[0], numbers[1], numbers[2], numbers[3]
+    lean = lean[: devices + 1]
+    choice, light = choice[:devices], light[:devices]
+    size = 0
+    for device in range(devices):
+        lean[device] = size
+        lean_cost[size], lean_weight[size], number[size] = 0.0, 0.0, -1
+        size += 1
+        if not allowed[device]:
+            continue
+        least = 0.0
+        # An option no better than a lighter one is never needed.
+        for option in range(first[k * devices + device], first[k * devices + device + 1]):
+            if cost[option] < least:
+                least = cost[option]
+                lean_cost[size], lean_weight[size] = least, weight[option]
+                number[size] = option
+                size += 1
+    lean[devices] = size
+    bound, ceiling, price = _bracket(
+        capacity, start, lean_cost, lean_weight, lean, choice, light
+    )
+    if ceiling > bound:
+        ceiling = _upgrade(capacity, ceiling, lean_cost, lean_weight, lean, light)
+    gap = max(tolerance, -relative * bound)
+    exact = True
+    if ceiling - bound > gap:
+        ceiling, exact = _labels(
+            capacity, bound, ceiling, price, gap, most, lean_cost, lean_weight, lean, choice,
+            light, work, parent, taken,
+        )  # fmt: skip
+    total = 0.0
+    for device in range(devices):
+        picked[device] = number[light[device]]
+        total += lean_cost[light[device]]
+    return max(ceiling - gap, bound) if exact else bound, total, exact, price
+
+
+@njit(cache=True)
 def solve_knapsacks(
     cost: Any, weight: Any, first: Any, capacity: Any, price: Any, most: int, tolerance: float,
     relative: float, value: Any, total: Any, picked: Any,
@@ -242,48 +298,137 @@ def solve_knapsacks(
         Whether labels were enough for all.
     """
     knapsacks, devices = picked.shape
+    room, numbers, work, parent, taken = _buffers(first, knapsacks, devices, most)
+    allowed = np.ones(devices, dtype=np.bool_)
+    all_exact = True
+    for k in range(knapsacks):
+        value[k], total[k], exact, price[k] = _knapsack(
+            k, cost, weight, first, capacity[k], price[k], most, tolerance, relative, allowed,
+            room, numbers, work, parent, taken, picked[k],
+        )  # fmt: skip
+        all_exact = all_exact and exact
+    return all_exact
+
+
+@njit(cache=True)
+def _buffers(first: Any, knapsacks: int, devices: int, most: int) -> Any:
     longest = 0
     for k in range(knapsacks):
         longest = max(longest, first[(k + 1) * devices] - first[k * devices])
-    lean_cost, lean_weight = np.empty(longest + devices), np.empty(longest + devices)
-    number = np.empty(longest + devices, dtype=np.int64)
-    lean = np.empty(devices + 1, dtype=np.int64)
-    choice, light = np.empty(devices, dtype=np.int64), np.empty(devices, dtype=np.int64)
-    work = np.empty((6, most))
-    parent = np.empty((devices + 1, most), dtype=np.int64)
-    taken = np.empty((devices + 1, most), dtype=np.int64)
+    size = longest + devices + 1
+    return (
+        np.empty((2, size)), np.empty((4, size), dtype=np.int64), np.empty((6, most)),
+        np.empty((devices + 1, most), dtype=np.int64),
+        np.empty((devices + 1, most), dtype=np.int64),
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _conflict(picked: Any, cost: Any) -> int:
+    """Return the device in several knapsacks that gains most in its second best; -1 if none is."""
+    found, most = -1, 0.0
+    for device in range(picked.shape[1]):
+        best = second = 0.0
+        for j in range(picked.shape[0]):
+            if picked[j, device] >= 0:
+                gain = -cost[picked[j, device]]
+                if gain > best:
+                    best, second = gain, best
+                elif gain > second:
+                    second = gain
+        if second > most:
+            found, most = device, second
+    return found
+
+
+@njit(cache=True)
+def _repaired(picked: Any, cost: Any, choice: Any) -> float:
+    """Keep every device in the knapsack where it gains most; returns the cost."""
+    total = 0.0
+    for device in range(picked.shape[1]):
+        best, kept = 0.0, -1
+        for j in range(picked.shape[0]):
+            choice[j, device] = -1
+            if picked[j, device] >= 0 and cost[picked[j, device]] < best:
+                best, kept = cost[picked[j, device]], j
+        if kept >= 0:
+            choice[kept, device] = picked[kept, device]
+            total += best
+    return total
+
+
+@njit(cache=True)
+def solve_slots(
+    cost: Any, weight: Any, first: Any, capacity: Any, price: Any, most: int, tolerance: float,
+    relative: float, tasks: int, nodes: int, value: Any, total: Any, picked: Any,
+) -> bool:  # fmt: skip
+    """Solve the knapsacks of all tasks of a slot together: a device is in one of them at most.
+
+    Branch and bound on devices that are in several. Parameters as `solve_knapsacks`, with `value`
+    and `total` for each slot, and at most so many nodes a slot.
+    """
+    knapsacks, devices = picked.shape
+    room, numbers, work, parent, taken = _buffers(first, knapsacks, devices, most)
+    # The nodes that wait: who is allowed where, values and choices of the knapsacks.
+    allowed = np.empty((nodes + tasks + 2, tasks, devices), dtype=np.bool_)
+    values = np.empty((nodes + tasks + 2, tasks))
+    choices = np.empty((nodes + tasks + 2, tasks, devices), dtype=np.int64)
+    repaired = np.empty((tasks, devices), dtype=np.int64)
+    costs = np.empty(tasks)
     all_exact = True
-    for k in range(knapsacks):
-        size = 0
-        for device in range(devices):
-            lean[device] = size
-            lean_cost[size], lean_weight[size], number[size] = 0.0, 0.0, -1
-            size += 1
-            least = 0.0
-            # An option no better than a lighter one is never needed.
-            for option in range(first[k * devices + device], first[k * devices + device + 1]):
-                if cost[option] < least:
-                    least = cost[option]
-                    lean_cost[size], lean_weight[size] = least, weight[option]
-                    number[size] = option
-                    size += 1
-        lean[devices] = size
-        bound, ceiling, price[k] = _bracket(
-            capacity[k], price[k], lean_cost, lean_weight, lean, choice, light
-        )
-        if ceiling > bound:
-            ceiling = _upgrade(capacity[k], ceiling, lean_cost, lean_weight, lean, light)
-        allowed = max(tolerance, -relative * bound)
-        exact = True
-        if ceiling - bound > allowed:
-            ceiling, exact = _labels(
-                capacity[k], bound, ceiling, price[k], allowed, most, lean_cost, lean_weight,
-                lean, choice, light, work, parent, taken,
+    for slot in range(knapsacks // tasks):
+        base = slot * tasks
+        allowed[0] = True
+        for j in range(tasks):
+            values[0, j], costs[j], exact, price[base + j] = _knapsack(
+                base + j, cost, weight, first, capacity[base + j], price[base + j], most,
+                tolerance, relative, allowed[0, j], room, numbers, work, parent, taken,
+                choices[0, j],
             )  # fmt: skip
-        value[k] = max(ceiling - allowed, bound) if exact else bound
-        all_exact = all_exact and exact
-        total[k] = 0.0
-        for device in range(devices):
-            picked[k, device] = number[light[device]]
-            total[k] += lean_cost[light[device]]
+            all_exact = all_exact and exact
+        gap = max(tolerance * tasks, -relative * values[0].sum())
+        best, waiting, solved, open_bound = 0.0, 1, 0, np.inf
+        picked[base : base + tasks] = -1
+        while waiting:
+            waiting -= 1
+            bound = values[waiting].sum()
+            here = _repaired(choices[waiting], cost, repaired)
+            if here < best:
+                best = here
+                picked[base : base + tasks] = repaired
+            if bound >= best - gap:
+                continue
+            device = _conflict(choices[waiting], cost)
+            if device < 0 or solved >= nodes:
+                # Nothing to branch on: the gap is the knapsacks' own; or no nodes left.
+                open_bound = min(open_bound, bound)
+                all_exact = all_exact and device < 0
+                continue
+            solved += 1
+            node_allowed, node_values = allowed[waiting].copy(), values[waiting].copy()
+            node_choices = choices[waiting].copy()
+            used = node_choices[:, device] >= 0
+            # The device in one of the knapsacks it is in, or in none of these.
+            for only in range(-1, tasks):
+                if only >= 0 and not used[only]:
+                    continue
+                if only < 0 and not (node_allowed[:, device] & ~used).any():
+                    continue
+                allowed[waiting], values[waiting] = node_allowed, node_values
+                choices[waiting] = node_choices
+                for j in range(tasks):
+                    stays = j == only or (only < 0 and not used[j])
+                    if stays or not node_allowed[j, device]:
+                        continue
+                    allowed[waiting, j, device] = False
+                    if used[j]:
+                        values[waiting, j], costs[j], exact, _ = _knapsack(
+                            base + j, cost, weight, first, capacity[base + j], price[base + j],
+                            most, tolerance, relative, allowed[waiting, j], room, numbers, work,
+                            parent, taken, choices[waiting, j],
+                        )  # fmt: skip
+                        all_exact = all_exact and exact
+                waiting += 1
+        value[slot] = min(best - gap, open_bound)
+        total[slot] = best
     return all_exact

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.patterns.kernel import solve_knapsacks
+from mafl_opt.solvers.prices.patterns.kernel import solve_knapsacks, solve_slots
 
 __all__ = ["Choices", "Knapsacks"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# Branchings on devices that several knapsacks want.
+_NODES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,16 +55,20 @@ class Knapsacks:
     weight : (options,), >= 0
     capacity : (knapsacks,)
     num_devices : int
+    together : int
+        So many consecutive knapsacks share the devices: each is in one of them at most. What
+        follows then speaks of such groups.
     """
 
     def __init__(
-        self, knapsack: Ints, device: Ints, weight: Floats, capacity: Floats, num_devices: int
-    ) -> None:
+        self, knapsack: Ints, device: Ints, weight: Floats, capacity: Floats, num_devices: int,
+        *, together: int = 1,
+    ) -> None:  # fmt: skip
         size = np.bincount(knapsack * num_devices + device, minlength=capacity.size * num_devices)
         self._first = np.concatenate([[0], size.cumsum()])
         self._weight, self._capacity = weight, capacity
         self._price = np.zeros(capacity.size)
-        self._num_devices = num_devices
+        self._num_devices, self._together = num_devices, together
 
     def solve(self, cost: Floats, *, labels: int, tolerance: float, relative: float) -> Choices:
         """Find the choices of least cost.
@@ -77,13 +84,16 @@ class Knapsacks:
             How far a value may lie below the least cost: at most the larger of the first and the
             second times the cost.
         """
-        count = self._capacity.size
+        count = self._capacity.size // self._together
         value, total = np.empty(count), np.empty(count)
-        picked = np.empty((count, self._num_devices), dtype=np.int64)
-        exact = solve_knapsacks(
-            cost, self._weight, self._first, self._capacity, self._price, labels, tolerance,
-            relative, value, total, picked,
-        )  # fmt: skip
+        picked = np.empty((self._capacity.size, self._num_devices), dtype=np.int64)
+        given = (cost, self._weight, self._first, self._capacity, self._price)
+        limits = (labels, tolerance, relative)
+        if self._together == 1:
+            exact = solve_knapsacks(*given, *limits, value, total, picked)
+        else:
+            exact = solve_slots(*given, *limits, self._together, _NODES, value, total, picked)
+        picked = picked.reshape(count, -1)
         size = (picked >= 0).sum(axis=1)
         owner = np.flatnonzero(size)
         return Choices(

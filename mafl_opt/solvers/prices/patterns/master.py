@@ -110,6 +110,8 @@ class Master:
     scenario : Scenario
     sessions : Sessions
     rules : BoxRules
+    blocks : int
+        Of which one pattern is used at most.
     top : float
         Typical objective.
     progress, excess : (tasks,)
@@ -117,7 +119,7 @@ class Master:
     """
 
     def __init__(
-        self, scenario: Scenario, sessions: Sessions, rules: BoxRules, top: float,
+        self, scenario: Scenario, sessions: Sessions, rules: BoxRules, blocks: int, top: float,
         progress: Floats, excess: Floats,
     ) -> None:  # fmt: skip
         self.scenario, self.sessions, self.rules = scenario, sessions, rules
@@ -129,7 +131,7 @@ class Master:
         self.budget = np.where(budget > 0, budget, 1.0)
         tasks, slots, devices = scenario.num_tasks, scenario.num_slots, scenario.num_devices
         sizes = {
-            "block": slots * tasks, "place": devices * slots, "energy": devices, "uplink": slots,
+            "block": blocks, "place": devices * slots, "energy": devices, "uplink": slots,
             "progress": tasks, "numerator": tasks, "low_most": tasks, "low_least": tasks,
             "high_most": tasks, "high_least": tasks,
         }  # fmt: skip
@@ -264,16 +266,18 @@ class Master:
         place = at["place"] + i * s.num_slots + c.receive[rows]
         steps = np.arange(length.sum()) - np.repeat(length.cumsum() - length, length)
         sized = np.diff(new.first).astype(float)
-        block_task = new.block % s.num_tasks
+        pair, pairs = owner * s.num_tasks + j, len(new) * s.num_tasks
+        progress = np.bincount(pair, c.progress[rows] / self.progress[j], pairs)
+        error = np.bincount(pair, c.error_at(batch, rows) / self.numerator[j], pairs)
+        trained = np.flatnonzero(progress)
+        pattern, task = np.divmod(trained, s.num_tasks)
         entries = [
             (np.arange(len(new)), at["block"] + new.block, np.ones(len(new))),
             (np.repeat(owner, length), np.repeat(place, length) + steps, np.ones(steps.size)),
             (owner, at["energy"] + i, energy / self.budget[i]),
-            (np.arange(len(new)), at["uplink"] + new.block // s.num_tasks, sized),
-            (np.arange(len(new)), at["progress"] + block_task,
-             -np.bincount(owner, c.progress[rows] / self.progress[j], len(new))),
-            (np.arange(len(new)), at["numerator"] + block_task,
-             np.bincount(owner, c.error_at(batch, rows) / self.numerator[j], len(new))),
+            (np.arange(len(new)), at["uplink"] + c.upload[rows[new.first[:-1]]] - 1, sized),
+            (pattern, at["progress"] + task, -progress[trained]),
+            (pattern, at["numerator"] + task, error[trained]),
         ]  # fmt: skip
         for number, count in enumerate(self.counts):
             found = np.bincount(owner[c.counted(count)[rows]], minlength=len(new))
@@ -330,43 +334,49 @@ class Master:
         )  # fmt: skip
         return point, prices
 
-    def integer(
-        self, nodes: int, seconds: float | None, most: float, patterns: Ints
-    ) -> Ints | None:
+    def integer(self, effort: int, seconds: float | None, patterns: Ints) -> Ints | None:
         """Solve the program over some patterns taken whole; returns those taken, None without any.
 
         Parameters
         ----------
-        nodes : int
-            Of HiGHS's tree, at most.
+        effort : int
+            How often HiGHS may ask whether to go on.
         seconds : float or None
-        most : float
-            Objective to stay below.
         patterns : (chosen patterns,)
         """
         highs = quiet_highs(
             time_limit=highspy.kHighsInf if seconds is None else max(seconds, 0.01),
-            mip_max_nodes=nodes, mip_rel_gap=1e-5, mip_heuristic_effort=0.3,
-            objective_bound=(most - self._offset) / self.scale,
-                )
+            mip_rel_gap=1e-5,
+        )
         program = self._highs.getLp()
         whole = np.zeros(program.num_col_, dtype=bool)
         whole[self._columns + patterns] = True
         upper = np.array(program.col_upper_)
         upper[self._columns :] = np.where(whole[self._columns :], 1.0, 0.0)
-        upper[5 * self.scenario.num_tasks : 7 * self.scenario.num_tasks] = 0.0
+        upper[(_PARTS - 2) * self.scenario.num_tasks : self._columns] = 0.0
         program.col_upper_ = upper
         program.integrality_ = [
             highspy.HighsVarType.kInteger if flag else highspy.HighsVarType.kContinuous
             for flag in whole
         ]
         highs.passModel(program)
-        highs.run()
-        if highs.getInfo().primal_solution_status != int(highspy.SolutionStatus.kSolutionStatusFeasible):
-            return None
-        x = np.array(highs.getSolution().col_value)[self._columns :]
-        chosen: Ints = np.flatnonzero(x > 0.5)
-        return chosen
+        found: list[Ints] = []
+        asked = 0
+
+        def keep(event: Any) -> None:
+            x = np.array(event.data_out.mip_solution)[self._columns :]
+            found.append(np.flatnonzero(x > 0.5))
+
+        def enough(event: Any) -> None:
+            nonlocal asked
+            asked += 1
+            if asked > effort:
+                event.interrupt()
+
+        highs.cbMipImprovingSolution.subscribe(keep)
+        highs.cbMipInterrupt.subscribe(enough)
+        highs.solve()
+        return found[-1] if found else None
 
     def refine(self, point: Point, close: float) -> bool:
         """Add tangents of Gamma' / A where they are off by more than `close`; whether any was."""

@@ -84,7 +84,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
     refused: list[int] = []
     busy = np.zeros((s.num_devices, s.num_slots), dtype=bool)
     spent, sent = np.zeros(s.num_devices), np.zeros(s.num_slots, dtype=np.int64)
-    done = np.zeros(s.num_slots * s.num_tasks, dtype=bool)
+    done = np.zeros(int(relaxation.block.max(initial=-1)) + 1, dtype=bool)
     most = max(1, math.ceil(_PART * done.size))
     cheapest = sessions.energy_j(np.ones(len(sessions)))
     start: Multipliers | None = prices
@@ -108,7 +108,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
                 break
             rows = np.arange(patterns.first[p], patterns.first[p + 1])
             mine, block = patterns.session[rows], int(patterns.block[p])
-            device, upload = sessions.device[mine], block // s.num_tasks
+            device, upload = sessions.device[mine], int(sessions.upload[mine[0]]) - 1
             energy = sessions.energy_j(patterns.batch[rows], mine)
             slots = [
                 slice(r, u)
@@ -131,9 +131,11 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
             master.fix(np.array([p]), 1.0, 1.0)
             fixed.append(p)
             chosen += 1
+        if not chosen:
+            break
         total = np.hstack([np.zeros((s.num_devices, 1)), busy.cumsum(axis=1)])
         taken = total[sessions.device, sessions.upload] > total[sessions.device, sessions.receive]
-        relaxation.barred = taken | done[sessions.block]
+        relaxation.barred = taken | done[relaxation.block]
         relaxation.barred |= (
             spent[sessions.device] + cheapest > s.devices.energy_budget_j[sessions.device]
         )
@@ -144,7 +146,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
         offer_patterns(run, relaxation, np.array(fixed, dtype=np.int64), "dive")
 
 
-def solve_integer(run: Run, relaxation: Relaxation, box: Box, nodes: int) -> None:
+def solve_integer(run: Run, relaxation: Relaxation, box: Box, effort: int) -> None:
     """Solve the program over the patterns of least reduced cost with whole numbers, by HiGHS."""
     master = relaxation.master
     master.set_box(box)
@@ -153,7 +155,9 @@ def solve_integer(run: Run, relaxation: Relaxation, box: Box, nodes: int) -> Non
         return
     reduced = relaxation.pattern_costs(master.patterns, solved[1])
     least = np.argsort(reduced, kind="stable")[:_PROGRAM]
-    chosen = master.integer(nodes, run.remaining(), run.objective, least)
+    # What costs more than the gap is in no better plan.
+    least = least[reduced[least] <= run.objective - solved[0].value]
+    chosen = master.integer(effort, run.remaining(), least)
     if chosen is not None:
         offer_patterns(run, relaxation, chosen, "integer program")
 

@@ -40,8 +40,8 @@ _CLOSE = 1e-5
 _LOOSE = 0.3
 # Counts that are tried before one is split on, and how far.
 _TRIES, _TRY_ROUNDS = 7, 4
-# A plan as near the relaxed value of its narrow box needs no more search; nodes of HiGHS for others.
-_GOOD, _FIRST_NODES, _NODES = 1e-4, 60, 300
+# A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on others.
+_GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 40
 
 
 class Search:
@@ -134,9 +134,9 @@ class Search:
         narrow, prices, value = centred(self.relaxation, box, *self._totals(), self.root.prices)
         dive(self.run, self.relaxation, narrow, prices)
         if self.run.objective - value > _GOOD * abs(value) and not self.run.stop():
-            solve_integer(self.run, self.relaxation, narrow, _FIRST_NODES)
+            solve_integer(self.run, self.relaxation, narrow, _FIRST_EFFORT)
 
-    def _plans_near(self, node: Node, found: Found, nodes: int) -> None:
+    def _plans_near(self, node: Node, found: Found) -> None:
         """Look for plans about the relaxed point of a node."""
         if found.point is None or found.point.missing > 0:
             return
@@ -145,7 +145,7 @@ class Search:
         narrow = near(self._box(node), found.point.progress, excess)
         dive(self.run, relaxation, narrow, found.prices)
         if not self.run.stop():
-            solve_integer(self.run, relaxation, narrow, nodes)
+            solve_integer(self.run, relaxation, narrow, _EFFORT)
 
     # -- proof -----------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Search:
             if node.bound >= self.target or found is None or self.run.stop():
                 continue
             if solved >= seek:
-                self._plans_near(node, found, _NODES)
+                self._plans_near(node, found)
                 seek = 2 * solved
             if not self._split(node, found):
                 return
