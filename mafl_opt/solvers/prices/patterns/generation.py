@@ -292,7 +292,7 @@ class Relaxation:
         cost += dual.uplink[c.upload[rows] - 1]
         cost += total[i, c.upload[rows]] - total[i, c.receive[rows]]
         for count, price in zip(self.master.counts, dual.counts, strict=False):
-            cost += price * c.counted(count)[rows]
+            cost += price * (c.counted(count)[rows] & (batch > count.batch_above))
         reduced = np.bincount(patterns.owner, cost, len(patterns))
         reduced += self.master.block_dual[patterns.block]
         return np.asarray(reduced)
