@@ -66,8 +66,14 @@ class Scip:
             schedule = Schedule(run.problem)
             fill(schedule, stop=run.stop)
             run.offer(schedule, "greedy")
+            if run.objective == 0.0 or not choices:
+                # Nothing is below 0, and without choices there is nothing else.
+                return run.plan(self.name, Termination.COMPLETED)
             if not run.stop():
-                status = GridModel(run).solve()
+                model = GridModel(run)
+                status = model.solve()
+                if status == "infeasible" and not model.is_trusted:
+                    status = "numerical trouble"
         termination = _TERMINATION.get(status, Termination.NUMERICAL)
         plan = run.plan(self.name, termination)
         if plan.gap is not None and plan.gap <= run.options.gap:
