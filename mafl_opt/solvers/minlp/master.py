@@ -45,6 +45,8 @@ _SMALLEST = 2e-9
 # Cost of leaving a box by the whole scale of N or A, in scaled objectives: above any true price.
 _ELASTIC = 100.0
 _FIRST_TANGENTS = 6
+# Tangents are taken at this and above, so that their factors are of a size HiGHS can work with.
+_STEEPEST = 1e-4
 
 
 class Master:
@@ -145,15 +147,20 @@ class Master:
         for j in self.used.tolist():
             m.box.add(_row([1.0], [m.A[j]]) >= float(self._low[j]))
             m.box.add(_row([1.0], [m.A[j]]) <= float(self._high[j]))
-            m.box.add(_row([1.0, -slope[j]], [m.N[j], m.A[j]]) >= float(start[j]))
+            rising = slope[j] if slope[j] >= _SMALLEST else 0.0
+            m.box.add(_row([1.0, -rising], [m.N[j], m.A[j]]) >= float(start[j]))
             m.box.add(_row([1.0, -room[j]], [m.N[j], m.A[j]]) <= 0.0)
-            for at in np.geomspace(self._low[j], self._high[j], _FIRST_TANGENTS):
+            first = max(float(self._low[j]), _STEEPEST)
+            for at in np.geomspace(first, max(float(self._high[j]), first), _FIRST_TANGENTS):
                 self._add_tangents(j, float(at))
 
     def _tangents(self, j: int, at: float) -> Iterable[tuple[Sequence[float], float]]:
         """Both underestimators with the tangent of 1/A at `at`: (t, N, A) factors, constant."""
         start, slope = float(self._start[j]), float(self._slope[j])
-        for end, extra in ((self._high[j], 0.0), (self._low[j], float(self._excess[j]))):
+        ends = ((float(self._high[j]), 0.0), (float(self._low[j]), float(self._excess[j])))
+        for end, extra in ends:
+            if end < _STEEPEST:
+                continue
             # t >= Gamma'/A + rho + (N - Gamma' - rho A) / end + extra (1/A - 1/end)
             gain = start + extra
             factors = (1.0, -1.0 / end, gain / at**2 + slope / end)
@@ -172,9 +179,9 @@ class Master:
         ):
             missed = (
                 constant - float(np.dot(factors, (t, n, a)))
-                for factors, constant in self._tangents(j, a)
+                for factors, constant in self._tangents(j, max(a, _STEEPEST))
             )
-            if max(missed) > worth:
+            if a >= _STEEPEST and max(missed, default=0.0) > worth:
                 self._add_tangents(j, float(a))
                 added = True
         return added
