@@ -30,6 +30,23 @@ class Annealer:
             progress=c.progress,
             error=c.error-c.noise/c.samples, noise=c.noise, step=c.step, fixed=c.fixed_energy_j, unit=c.capacitance*c.cycles, f_min=c.f_min_hz, pace=c.cycles/c.time_s)
 
+    power=0.0
+    floor=0.02
+    def propose(self, schedule, many):
+        from mafl_opt.formulations.pricing import best_batches
+        c, s = self.problem.columns, self.problem.scenario
+        lam = s.tasks.weight/schedule.progress
+        mu = lam*schedule.numerator/schedule.progress
+        b = best_batches(c, lam[c.task], np.full(len(c), s.energy_weight))
+        gain = mu[c.task]*c.progress - lam[c.task]*c.error_at(b) - s.energy_weight*c.energy(b)
+        gain = np.maximum(gain, 0.0)/gain.max()
+        if self.power:
+            w = gain**self.power
+            w = w/w.sum()*(1-self.floor) + self.floor/len(c)
+        else: w=np.full(len(c),1/len(c))
+        cum=np.cumsum(w)
+        return np.minimum(np.searchsorted(cum, self.random.random(many)*cum[-1]),len(c)-1)
+
     def anneal(self, schedule, many, hot, cold):
         c = self.problem.columns
         s = self.problem.scenario
@@ -42,7 +59,7 @@ class Annealer:
         devices=_records(moves.DEVICE, energy=schedule.energy_j, budget=s.devices.energy_budget_j)
         tasks=_records(moves.TASK, numerator=schedule.numerator, progress=schedule.progress, sessions=count, weight=s.tasks.weight, cap=s.tasks.step_cap)
         slots=_records(moves.SLOT, uploads=schedule.uploads, capacity=s.network.uplink_capacity)
-        moves.anneal(moves.State(self._columns, devices, tasks, slots, schedule.step.copy(), held, batch, np.zeros((24,3),np.int64)), float(s.energy_weight), self.random.random((many, moves.DRAWS)), hot, cold)
+        moves.anneal(moves.State(self._columns, devices, tasks, slots, schedule.step.copy(), held, batch, np.zeros((24,3),np.int64)), float(s.energy_weight), self.propose(schedule,many), self.random.random((many, moves.DRAWS)), hot, cold)
         out = Schedule(self.problem)
         for i, g in np.argwhere(batch > 0):
             out.insert(int(held[i, g]), int(batch[i, g]))

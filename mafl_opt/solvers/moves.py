@@ -99,6 +99,14 @@ def _best(c, error_price, energy_price):
 
 
 @compiled
+def _energy_price(s, c, batch):
+    """What a joule more would gain in a session's batch size."""
+    t = s.tasks[c.task]
+    slope = c.unit * max(c.f_min**2, 3.0 * (c.pace * batch) ** 2)
+    return t.weight / t.progress * c.noise / batch**2 / slope
+
+
+@compiled
 def _book(s, n, k, batch, sign):
     """Put a session in or take it out, as entry `n` of the log; returns the next."""
     c = s.columns[k]
@@ -190,11 +198,11 @@ def _clear(s, k, draw):
 
 
 @compiled
-def _move(s, price, draw):
+def _move(s, price, proposal, draw):
     """Make a random move and return the length of the log: negative, less 1, if it is none."""
     kind, n, batch = draw[0], np.int64(0), np.int64(0)
     if kind < _INSERT:
-        k = int(draw[1] * s.columns.size)
+        k = proposal
         if s.held[s.columns[k].device, s.columns[k].receive] == k:
             return np.int64(-1)
         n = _clear(s, k, draw[2])
@@ -235,7 +243,21 @@ def _move(s, price, draw):
     left = s.devices[c.device].budget - s.devices[c.device].energy
     if batch == 0:
         t = s.tasks[c.task]
-        batch = min(_best(c, t.weight / (t.progress + c.progress), price), _within(c, left))
+        error_price = t.weight / (t.progress + c.progress)
+        batch = _best(c, error_price, price)
+        other = s.held[c.device, int(draw[3] * s.slots.size)]
+        if other >= 0 and _energy(c, batch) > left:
+            o = s.columns[other]
+            given = s.batch[o.device, o.receive]
+            scarce = _energy_price(s, o, given)
+            batch = max(min(batch, _best(c, error_price, scarce)), 1)
+            if _energy(c, batch) > left:
+                rest = _within(o, left + _energy(o, given) - _energy(c, batch))
+                if rest >= 1 and rest < given:
+                    n = _drop(s, n, other)
+                    n = _book(s, n, other, rest, np.int64(1))
+                    left = s.devices[c.device].budget - s.devices[c.device].energy
+        batch = min(batch, _within(c, left))
         if batch < 1:
             return -n - 1
     elif _energy(c, batch) > left:
@@ -251,7 +273,7 @@ def _copy(source, target):
 
 
 @compiled
-def anneal(s, price, draws, hot, cold):
+def anneal(s, price, proposals, draws, hot, cold):
     """Make a move a row of `draws`, and leave the best schedule met in `held` and `batch`.
 
     Parameters
@@ -271,7 +293,7 @@ def anneal(s, price, draws, hot, cold):
     heat, factor = hot, (cold / hot) ** (1.0 / max(draws.shape[0], 1))
     for m in range(draws.shape[0]):
         heat *= factor
-        n = _move(s, price, draws[m])
+        n = _move(s, price, proposals[m], draws[m])
         if n < 0:
             _replay(s, -n - 1, np.int64(-1))
             continue
