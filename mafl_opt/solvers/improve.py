@@ -170,15 +170,14 @@ class Improver:
             own, columns = self._own[device], self._columns[device]
             if not own.size:
                 continue
-            within = np.minimum(batch[own], columns.batch_within(s.devices.energy_budget_j[device]))
-            room = schedule.room(own) & (within >= 1)
+            room = schedule.room(own)
             _, chosen = self._programs[device].solve(np.where(room, cost[own], np.inf))
             for k in chosen[np.argsort(cost[own][chosen], kind="stable")]:
                 left = columns.take(chosen[chosen == k]).batch_within(
                     schedule.energy_left()[device]
                 )
                 if left[0] >= 1:
-                    schedule.insert(int(own[k]), int(min(left[0], within[k])))
+                    schedule.insert(int(own[k]), int(min(left[0], batch[own[k]])))
         fill(schedule, stop=self.stop)
         return schedule
 

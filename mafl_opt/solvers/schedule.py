@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.plan import Sessions
 from mafl_opt.formulations.bound import initial_error
+from mafl_opt.formulations.limits import widened
 from mafl_opt.formulations.pricing import best_batches
 from mafl_opt.formulations.problem import Problem
 
@@ -134,8 +135,8 @@ class Schedule:
         )
 
     def energy_left(self) -> Floats:
-        """Budget left on every device; (devices,), J. Never negative."""
-        budget = self.problem.scenario.devices.energy_budget_j
+        """Budget left on every device, with its slack; (devices,), J. Never negative."""
+        budget = widened(self.problem.scenario.devices.energy_budget_j)
         return np.maximum(budget - self.energy_j, 0.0)
 
     def room(self, index: Ints | None = None) -> NDArray[np.bool_]:
@@ -144,7 +145,7 @@ class Schedule:
         c = self.problem.columns if index is None else self.problem.columns.take(index)
         taken = np.concatenate([np.zeros((1, s.num_devices), int), np.cumsum(self.busy, axis=0)])
         free = taken[c.upload, c.device] == taken[c.receive, c.device]
-        left = (s.tasks.step_cap - self.step)[c.upload - 1, c.task]
+        left = (widened(s.tasks.step_cap) - self.step)[c.upload - 1, c.task]
         return np.asarray(
             free & (self.uploads < s.network.uplink_capacity)[c.upload - 1] & (c.step <= left)
         )

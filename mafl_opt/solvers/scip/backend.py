@@ -69,9 +69,6 @@ class Scip:
             if not run.stop():
                 status = GridModel(run).solve()
         termination = _TERMINATION.get(status, Termination.NUMERICAL)
-        if termination is Termination.INFEASIBLE and run.best is not None:
-            # The best plan is a solution of the model, so this is round-off.
-            termination = Termination.NUMERICAL
         plan = run.plan(self.name, termination)
         if plan.gap is not None and plan.gap <= run.options.gap:
             plan = plan.replace(termination=Termination.GAP_REACHED)

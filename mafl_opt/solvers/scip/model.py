@@ -29,6 +29,7 @@ Ints = NDArray[np.int64]
 
 # Rows may be broken by this, relative to their limit: what the checker lets pass.
 _FEASIBILITY = 1e-9
+_LIMIT = 1.0 + _FEASIBILITY
 # Taken off SCIP's bound, relative to it: its tolerances add up over rows.
 _BOUND_LOSS = 1e-6
 # A bound is worth a line in the trace when it has risen by this much of itself.
@@ -140,11 +141,11 @@ class GridModel:
             model.addCons(quicksum(ending) <= int(s.network.uplink_capacity[g]))
             for j in range(s.num_tasks):
                 which = np.flatnonzero((grid.upload == g + 1) & (grid.task == j))
-                model.addCons(self._sum(grid.step / s.tasks.step_cap[j], which) <= 1)
+                model.addCons(self._sum(grid.step / s.tasks.step_cap[j], which) <= _LIMIT)
         for i, budget in enumerate(s.devices.energy_budget_j.tolist()):
             which = np.flatnonzero(grid.device == i)
             unit = budget if budget > 0 else max(float(self._energy.max(initial=0.0)), 1.0)
-            model.addCons(self._sum(self._energy / unit, which) <= budget / unit)
+            model.addCons(self._sum(self._energy / unit, which) <= budget / unit * _LIMIT)
 
     def _task(self, j: int, per_ratio: float) -> Any:
         """Add N, A and t of a weighted task; return its term of the objective."""
