@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMN", "DEVICE", "DRAWS", "SLOT", "TASK", "State", "anneal"]
+__all__ = ["COLUMN", "DEVICE", "DRAWS", "LOG", "SLOT", "TASK", "State", "anneal"]
 
 compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -32,11 +32,11 @@ SLOT = np.dtype([("uploads", np.int64), ("capacity", np.int64)])
 
 #: Random numbers in [0, 1) that a move uses.
 DRAWS = 5
+#: Entries of the log: sessions that a move may put or drop; one that needs more is not made.
+LOG = 24
 # Shares of the moves, cumulated: another session, another iteration count, another batch size,
 # batch sizes of two sessions of a device; the rest takes a session out.
 _INSERT, _ITERATIONS, _BATCH, _PAIR = 0.55, 0.7, 0.85, 0.97
-# Sessions that one move may put or drop; one that would need more is not made.
-_MOST = 24
 
 
 class State(NamedTuple):
@@ -50,6 +50,8 @@ class State(NamedTuple):
         Batch size where a session begins, 0 elsewhere.
     log : (changes, 3)
         What the move at work has done: column, batch size, 1 (put) or -1 (dropped).
+    spent : (1,), J
+        Energy of all devices.
     """
 
     columns: NDArray[np.void]
@@ -60,6 +62,7 @@ class State(NamedTuple):
     held: NDArray[np.int64]
     batch: NDArray[np.int64]
     log: NDArray[np.int64]
+    spent: NDArray[np.float64]
 
 
 @compiled
@@ -100,7 +103,7 @@ def _best(c, error_price, energy_price):
 
 @compiled
 def _energy_price(s, c, batch):
-    """What a joule more would gain in a session's batch size."""
+    """Return what a joule more would gain in a session's batch size."""
     t = s.tasks[c.task]
     slope = c.unit * max(c.f_min**2, 3.0 * (c.pace * batch) ** 2)
     return t.weight / t.progress * c.noise / batch**2 / slope
@@ -114,7 +117,9 @@ def _book(s, n, k, batch, sign):
     t.numerator += sign * (c.error + c.noise / batch)
     t.progress += sign * c.progress
     t.sessions += sign
-    s.devices[c.device].energy += sign * _energy(c, batch)
+    energy = sign * _energy(c, batch)
+    s.devices[c.device].energy += energy
+    s.spent[0] += energy
     s.slots[c.upload - 1].uploads += sign
     s.step[c.upload - 1, c.task] += sign * c.step
     put = sign > 0
@@ -151,10 +156,7 @@ def _value(s, price):
                 total += t.weight * t.numerator / t.progress
             else:
                 missing += 1
-    spent = 0.0
-    for i in range(s.devices.size):
-        spent += s.devices[i].energy
-    return missing, total + price * spent
+    return missing, total + price * s.spent[0]
 
 
 @compiled
@@ -183,7 +185,7 @@ def _clear(s, k, draw):
     crowded = s.slots[u].uploads >= s.slots[u].capacity
     while crowded or s.step[u, c.task] > cap:
         other = _ending(s, u, np.int64(-1) if crowded else c.task, turn)
-        if other < 0 or n > _MOST - 3:
+        if other < 0 or n > LOG - 6:
             return -n - 1
         n = _drop(s, n, other)
         # Fewer iterations may be enough, and they cost less energy at the same batch size.
@@ -250,7 +252,7 @@ def _move(s, price, proposal, draw):
             o = s.columns[other]
             given = s.batch[o.device, o.receive]
             scarce = _energy_price(s, o, given)
-            batch = max(min(batch, _best(c, error_price, scarce)), 1)
+            batch = min(batch, _best(c, error_price, scarce))
             if _energy(c, batch) > left:
                 rest = _within(o, left + _energy(o, given) - _energy(c, batch))
                 if rest >= 1 and rest < given:
@@ -273,34 +275,48 @@ def _copy(source, target):
 
 
 @compiled
-def anneal(s, price, proposals, draws, hot, cold):
-    """Make a move a row of `draws`, and leave the best schedule met in `held` and `batch`.
+def anneal(s, best_held, best_batch, price, proposals, draws, heat, penalty):
+    """Make a move a row of `draws` at one temperature.
 
     Parameters
     ----------
     s : State
-        Changed in place; its totals are those of where the search ends, not of the best.
+        Changed in place to where the walk ends.
+    best_held, best_batch : (devices, slots)
+        Overwritten by the best schedule met, that of the beginning included.
     price : float
         Of a joule.
+    proposals : (moves,)
+        The column that a move inserts, if it is one that inserts.
     draws : (moves, DRAWS)
         Uniform in [0, 1).
-    hot, cold : float
-        First and last temperature, in objectives; geometric in between.
+    heat : float
+        Temperature, in objectives.
+    penalty : float
+        Of a weighted task that is never trained, on the way to something better.
+
+    Returns
+    -------
+    missing, total
+        Of the best schedule, as `Schedule.value` counts.
     """
     missing, total = _value(s, price)
     best_missing, best_total = missing, total
-    held, batch, written = s.held.copy(), s.batch.copy(), True
-    heat, factor = hot, (cold / hot) ** (1.0 / max(draws.shape[0], 1))
+    _copy(s.held, best_held)
+    _copy(s.batch, best_batch)
+    written = True
     for m in range(draws.shape[0]):
-        heat *= factor
         n = _move(s, price, proposals[m], draws[m])
         if n < 0:
             _replay(s, -n - 1, np.int64(-1))
             continue
         lacking, now = _value(s, price)
-        if lacking > missing or (
-            lacking == missing and now > total and draws[m, 3] >= np.exp((total - now) / heat)
-        ):
+        more = now - total + penalty * (lacking - missing)
+        # Written so that a total that is no number is refused.
+        accepted = (
+            lacking < missing or more <= 0.0 or (heat > 0.0 and draws[m, 3] < np.exp(-more / heat))
+        )
+        if not accepted:
             _replay(s, n, np.int64(-1))
             continue
         missing, total = lacking, now
@@ -309,10 +325,11 @@ def anneal(s, price, proposals, draws, hot, cold):
         elif not written:
             # The best schedule is written down when it is left: most are left for a better one.
             _replay(s, n, np.int64(-1))
-            _copy(s.held, held)
-            _copy(s.batch, batch)
+            _copy(s.held, best_held)
+            _copy(s.batch, best_batch)
             _replay(s, n, np.int64(1))
             written = True
-    if written:
-        _copy(held, s.held)
-        _copy(batch, s.batch)
+    if not written:
+        _copy(s.held, best_held)
+        _copy(s.batch, best_batch)
+    return best_missing, best_total
