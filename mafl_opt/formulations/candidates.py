@@ -74,8 +74,8 @@ class Candidates:
     def __len__(self) -> int:
         return int(self.device.size)
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> Candidates:
-        """Return the columns at `index` (or where the mask is true)."""
+    def take(self, index: Ints | NDArray[np.bool_] | slice) -> Candidates:
+        """Return the columns at `index` (or where the mask is true); a slice copies nothing."""
         return Candidates(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def frequency(self, batch: Floats | Ints) -> Floats:

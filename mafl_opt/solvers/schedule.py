@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.plan import Sessions
 from mafl_opt.formulations.bound import initial_error
+from mafl_opt.formulations.candidates import Candidates
 from mafl_opt.formulations.limits import widened
 from mafl_opt.formulations.pricing import best_batches
 from mafl_opt.formulations.problem import Problem
@@ -19,6 +20,9 @@ __all__ = ["Schedule"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# An improvement smaller than this, relative, is none.
+_WORTH = 1e-10
 
 
 class Schedule:
@@ -77,6 +81,20 @@ class Schedule:
                     schedule.insert(int(k), size)
         return schedule
 
+    @classmethod
+    def of(cls, problem: Problem, index: Ints, batch: Ints) -> Schedule:
+        """Choose columns that keep every limit together, with their batch sizes."""
+        schedule, c = cls(problem), problem.columns.take(index)
+        schedule.batch = dict(zip(index.tolist(), batch.tolist(), strict=True))
+        np.add.at(schedule.numerator, c.task, c.error_at(batch))
+        np.add.at(schedule.progress, c.task, c.progress)
+        np.add.at(schedule.energy_j, c.device, c.energy(batch))
+        np.add.at(schedule.uploads, c.upload - 1, 1)
+        np.add.at(schedule.step, (c.upload - 1, c.task), c.step)
+        for i, r, u in zip(c.device, c.receive, c.upload, strict=True):
+            schedule.busy[r:u, i] = True
+        return schedule
+
     # -- changes ---------------------------------------------------------------------------
 
     def insert(self, k: int, batch: int) -> None:
@@ -131,6 +149,14 @@ class Schedule:
         total = s.tasks.weight[used] @ ratios + s.energy_weight * self.energy_j.sum()
         return int(((s.tasks.weight > 0) & ~used).sum()), float(total)
 
+    def better_than(self, other: Schedule) -> bool:
+        """Whether the value is smaller by more than round-off, which a search could circle on."""
+        missing, total = self.value()
+        missing_other, total_other = other.value()
+        if missing != missing_other:
+            return missing < missing_other
+        return total < total_other - _WORTH * (1.0 + abs(total_other))
+
     def objective(self) -> float:
         """O of the schedule; inf while a weighted task is never trained."""
         missing, total = self.value()
@@ -142,11 +168,21 @@ class Schedule:
         served[self.problem.columns.task[list(self.batch)]] = True
         return served
 
+    def slopes(self) -> tuple[Floats, Floats]:
+        """Return the derivatives of O by N_j and by -A_j; two arrays (tasks,).
+
+        A task that is never trained is taken to have the progress of the largest column.
+        """
+        weight, served = self.problem.scenario.tasks.weight, self.served()
+        typical = self.problem.columns.progress.max(initial=np.finfo(np.float64).tiny)
+        progress = np.where(served, self.progress, typical)
+        lam = weight / progress
+        return lam, lam * self.numerator / progress
+
     def fits(self, k: int, batch: int) -> bool:
         """Whether column `k` can be added with this batch size."""
-        one = self.problem.columns.take(np.array([k]))
-        room = self.room(np.array([k]))
-        return bool(room[0]) and bool(
+        one = self.problem.columns.take(slice(k, k + 1))
+        return bool(self._room(one)[0]) and bool(
             one.energy(np.array([batch]))[0] <= self.energy_left()[one.device[0]]
         )
 
@@ -157,8 +193,11 @@ class Schedule:
 
     def room(self, index: Ints | None = None) -> NDArray[np.bool_]:
         """Columns that exclusiveness, uplink and step cap would still admit; (columns,)."""
+        c = self.problem.columns
+        return self._room(c if index is None else c.take(index))
+
+    def _room(self, c: Candidates) -> NDArray[np.bool_]:
         s = self.problem.scenario
-        c = self.problem.columns if index is None else self.problem.columns.take(index)
         taken = np.concatenate([np.zeros((1, s.num_devices), int), np.cumsum(self.busy, axis=0)])
         free = taken[c.upload, c.device] == taken[c.receive, c.device]
         left = (widened(s.tasks.step_cap) - self.step)[c.upload - 1, c.task]
@@ -188,7 +227,7 @@ class Schedule:
         after = self.progress[j] + c.progress
         batch = best_batches(c, weight / after, np.full(len(c), s.energy_weight))
         batch = np.minimum(batch, c.batch_within(self.energy_left()[c.device]))
-        fits = (batch >= 1) & self.room(index)
+        fits = (batch >= 1) & self._room(c)
         batch = np.maximum(batch, 1)
         term = weight * (self.numerator[j] + c.error_at(batch)) / after
         served = self.served()
