@@ -85,10 +85,13 @@ class Schedule:
     def of(cls, problem: Problem, index: Ints, batch: Ints) -> Schedule:
         """Choose columns that keep every limit together, with their batch sizes."""
         schedule, c = cls(problem), problem.columns.take(index)
-        schedule.batch = dict(zip(index.tolist(), batch.tolist(), strict=True))
-        np.add.at(schedule.numerator, c.task, c.error_at(batch))
+        error, energy, columns = c.error_at(batch), c.energy(batch), index.tolist()
+        schedule.batch = dict(zip(columns, batch.tolist(), strict=True))
+        schedule._error = dict(zip(columns, error.tolist(), strict=True))
+        schedule._energy = dict(zip(columns, energy.tolist(), strict=True))
+        np.add.at(schedule.numerator, c.task, error)
         np.add.at(schedule.progress, c.task, c.progress)
-        np.add.at(schedule.energy_j, c.device, c.energy(batch))
+        np.add.at(schedule.energy_j, c.device, energy)
         np.add.at(schedule.uploads, c.upload - 1, 1)
         np.add.at(schedule.step, (c.upload - 1, c.task), c.step)
         for i, r, u in zip(c.device, c.receive, c.upload, strict=True):
@@ -100,7 +103,7 @@ class Schedule:
     def insert(self, k: int, batch: int) -> None:
         """Add column `k`; the caller has made sure that it fits."""
         c = self.problem.columns
-        one, sized = c.take(np.array([k])), np.array([batch])
+        one, sized = c.take(slice(k, k + 1)), np.array([batch])
         i, j, u = c.device[k], c.task[k], c.upload[k] - 1
         self.batch[k] = batch
         self._error[k], self._energy[k] = float(one.error_at(sized)[0]), float(one.energy(sized)[0])

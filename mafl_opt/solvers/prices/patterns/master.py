@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.boxes import BoxRules
+from mafl_opt.formulations.limits import widened
 from mafl_opt.solvers.prices.highs import quiet_highs
 from mafl_opt.solvers.prices.patterns.box import Box
 from mafl_opt.solvers.prices.patterns.multipliers import Count, Multipliers
@@ -127,7 +128,7 @@ class Master:
         self.scale = top
         self.progress, self.excess = progress, excess
         self.numerator = progress * excess
-        budget = scenario.devices.energy_budget_j
+        budget = widened(scenario.devices.energy_budget_j)
         self.budget = np.where(budget > 0, budget, 1.0)
         tasks, slots, devices = scenario.num_tasks, scenario.num_slots, scenario.num_devices
         sizes = {

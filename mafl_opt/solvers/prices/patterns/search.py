@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.formulations.boxes import box_rules
+from mafl_opt.solvers.annealing import Annealer
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import objective_ceiling
+from mafl_opt.solvers.prices.patterns.batches import resized
 from mafl_opt.solvers.prices.patterns.box import Box, root_box, tighten
 from mafl_opt.solvers.prices.patterns.generation import Effort, Found, Relaxation
 from mafl_opt.solvers.prices.patterns.master import Point
@@ -40,10 +42,12 @@ _CLOSE = 1e-5
 _LOOSE = 0.3
 # Part of a node's gap that patterns of whole slots have to close to be worth their time.
 _WIDER = 0.15
+# Moves of annealing a device and slot: to begin with, and around what dives find.
+_QUICK, _POLISH = 300, 600
 # Counts that are tried before one is split on, and how far.
 _TRIES, _TRY_ROUNDS = 4, 4
 # A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on others.
-_GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 40
+_GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 20
 
 
 class Search:
@@ -57,6 +61,8 @@ class Search:
 
     def __init__(self, run: Run) -> None:
         self.run, self.rules = run, box_rules(run.problem)
+        self.annealer = Annealer(run.problem, np.random.default_rng(run.options.seed), run.stop)
+        self._anneal(_QUICK, warm=False)
         self.ceiling = objective_ceiling(run.problem)
         schedule, rules = run.schedule, self.rules
         progress = np.where(rules.progress_most > 0, 0.5 * rules.progress_most, 1.0)
@@ -137,15 +143,26 @@ class Search:
 
     # -- plans -----------------------------------------------------------------------------
 
+    def _anneal(self, effort: int, *, warm: bool) -> None:
+        """Search around the best plan."""
+        if self.run.schedule is not None and not self.run.stop():
+            self.annealer.search(
+                self.run.schedule, effort=effort, warm=warm, seconds=self.run.remaining(),
+                found=lambda found: self.run.offer(found, "annealing"),
+            )  # fmt: skip
+            if self.run.schedule is not None:
+                self.run.offer(resized(self.run.schedule), "batch sizes")
+
     def find_plans(self) -> None:
         """Dive about the relaxed optimum, and take its patterns whole where that leaves a gap."""
         box = tighten(self.rules, self.root.box, self.top)
         narrow, prices, value = centred(self.relaxation, box, *self._totals(), self.root.prices)
         dive(self.run, self.relaxation, narrow, prices)
+        self._anneal(_POLISH, warm=True)
         if self.run.objective - value > _GOOD * abs(value) and not self.run.stop():
             solve_integer(self.run, self.relaxation, narrow, _FIRST_EFFORT)
 
-    def _plans_near(self, node: Node, found: Found) -> None:
+    def _plans_near(self, node: Node, found: Found, effort: int) -> None:
         """Look for plans about the relaxed point of a node."""
         if found.point is None or found.point.missing > 0:
             return
@@ -153,8 +170,9 @@ class Search:
         excess = relaxation.true_excess(found.point)
         narrow = near(self._box(node), found.point.progress, excess)
         dive(self.run, relaxation, narrow, found.prices)
+        self._anneal(_POLISH, warm=True)
         if not self.run.stop():
-            solve_integer(self.run, relaxation, narrow, _EFFORT)
+            solve_integer(self.run, relaxation, narrow, effort)
 
     # -- proof -----------------------------------------------------------------------------
 
@@ -183,7 +201,7 @@ class Search:
                 if node.bound >= self.target or self.run.stop():
                     continue
             if solved >= seek:
-                self._plans_near(node, found)
+                self._plans_near(node, found, _EFFORT * solved)
                 seek = 2 * solved
             if not self._split(node, found):
                 return
