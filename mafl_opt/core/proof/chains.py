@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chains", "by_owner", "frontier"]
+__all__ = ["Chains", "by_owner", "frontier", "totals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -115,6 +115,11 @@ def frontier(owner: Ints, use: Floats, cost: Floats) -> Ints:
     kept[1:] = height[1:] > np.maximum.accumulate(height)[:-1]
     chosen: Ints = order[kept]
     return chosen
+
+
+def totals(owner: Ints, value: Floats, owners: int) -> Floats:
+    """Return the sum of the values of each owner; (owners,)."""
+    return np.asarray(np.bincount(owner, weights=value, minlength=owners), dtype=np.float64)
 
 
 def by_owner(owner: Ints, value: Floats) -> Ints:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.proof.chains import frontier
+from mafl_opt.core.proof.chains import frontier, totals
 from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.options import Options
 
@@ -107,10 +107,8 @@ class Knapsacks:
         use = np.zeros(least.size)
         use[self.arc[best]] = self.use[best]
         taken = least < 0
-        return (
-            np.bincount(self.owner[taken], weights=least[taken], minlength=owners),
-            np.bincount(self.owner[taken], weights=use[taken], minlength=owners),
-        )
+        owner = self.owner[taken]
+        return totals(owner, least[taken], owners), totals(owner, use[taken], owners)
 
     def thriftiest(self) -> tuple[Floats, Floats]:
         """Return use and cost of the empty set."""

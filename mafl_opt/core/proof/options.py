@@ -1,19 +1,20 @@
 """Multiple-choice knapsacks by labels (use, loss), from both ends.
 
-At a price of the budget each option has a *loss*, what it is dearer than the best one of its device.
-A set of options costs the bound at that price, plus its losses, plus the price of what it leaves of
-the budget. So few options and few sets stay below an aim that is little above the bound.
+At a price of the budget each option has a *loss*, what it is dearer than the best one of its
+device. A set of options costs the bound at that price, plus its losses, plus the price of what it
+leaves of the budget. So few options and few sets stay below an aim little above the bound.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.proof.chains import by_owner
+from mafl_opt.core.proof.chains import by_owner, totals
 from mafl_opt.core.proof.labels import Labels, extended
 
 __all__ = ["Options"]
@@ -59,7 +60,7 @@ class Options:
         """
         counts = np.bincount(arc, minlength=arc_owner.size)
         alone = counts[arc] == 1
-        fixed = np.bincount(arc_owner[arc[alone]], weights=use[alone], minlength=owners)
+        fixed = totals(arc_owner[arc[alone]], use[alone], owners)
         # Within an owner the devices with most options come first, dealt by turns.
         order = by_owner(arc_owner, -counts.astype(float))
         start = np.searchsorted(arc_owner[order], np.arange(owners))
@@ -99,7 +100,7 @@ class Options:
         mine = mine[np.lexsort((self.owner[mine], self.turn[mine]))]
         last = int(self.turn[mine].max(initial=-1))
         ends = np.searchsorted(self.turn[mine], np.arange(last + 2))
-        for start, end in zip(ends[:-1], ends[1:], strict=True):
+        for start, end in itertools.pairwise(ends):
             rows = mine[start:end]
             options = self.owner[rows], self.use[rows], cost[rows]
             others = np.ones(owners, dtype=bool)
