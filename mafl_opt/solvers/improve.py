@@ -45,7 +45,7 @@ def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None
         if not change.size:
             return
         best = int(np.argmin(change))
-        if not change[best] < -_WORTH * (1.0 + abs(schedule.value()[1])):
+        if not change[best] < -_WORTH * abs(schedule.value()[1]):
             return
         schedule.insert(best if index is None else int(index[best]), int(batch[best]))
 
@@ -313,4 +313,4 @@ def _better(candidate: Schedule, best: Schedule) -> bool:
     missing_best, total_best = best.value()
     if missing != missing_best:
         return missing < missing_best
-    return total < total_best - _WORTH * (1.0 + abs(total_best))
+    return total < total_best - _WORTH * abs(total_best)
