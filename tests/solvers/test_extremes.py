@@ -78,7 +78,7 @@ def test_totals_after_withdrawals_are_those_of_what_is_left(seed):
 @pytest.mark.parametrize("factor", [1e-9, 1e9])
 @pytest.mark.parametrize("backend", [b for b in ("conic", "minlp", "scip") if b in BACKENDS])
 def test_units_of_the_objective_change_nothing(backend, factor):
-    scenario = drawn_scenario(4, tasks=2)
+    scenario = drawn_scenario(4)
     scaled = scenario.replace(
         **{"tasks.weight": (factor * scenario.tasks.weight).tolist()},
         energy_weight=factor * scenario.energy_weight,
