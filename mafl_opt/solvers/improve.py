@@ -52,7 +52,7 @@ def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None
         if not change.size:
             return
         best = int(np.argmin(change))
-        if not change[best] < -_WORTH * (1.0 + abs(schedule.value()[1])):
+        if not change[best] < -_WORTH * abs(schedule.value()[1]):
             return
         schedule.insert(int(index[best]), int(batch[best]))
         # Insertions only take room, so what does not fit now never will.

@@ -59,6 +59,10 @@ class Sca:
             raise InputError("initial", "one of " + ", ".join(_INITIAL), run.options.initial)
         choose_solver(run.options.solver)
         verdict = Termination.COMPLETED
+        if not len(run.problem.columns):
+            # Nothing can be done, and nothing needs to be where this is reached.
+            run.offer(Schedule(run.problem), "no session exists")
+            return run.plan(self.name, verdict)
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             descent = Descent(run)
