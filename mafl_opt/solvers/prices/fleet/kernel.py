@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mafl_opt.solvers.prices.fleet.arcs import SLACK, Room, compiled, read_plan, session, solve_arcs
+from mafl_opt.solvers.prices.fleet.arcs import (
+    SLACK,
+    Room,
+    entry,
+    inner,
+    read_plan,
+    session,
+    solve_arcs,
+)
 from mafl_opt.solvers.prices.fleet.labels import within_budget
 
 __all__ = ["assign_devices", "complete_devices", "price_devices"]
@@ -14,7 +22,7 @@ _WORTH = 1e-3
 _DEARER = (1.001, 1.01, 1.05, 1.2, 1.6)
 
 
-@compiled
+@inner
 def _evaluate(i, fleet, tasks, table, room, price, s):
     """Solve one device at an energy price; returns its cost without it, energy and sessions."""
     value = solve_arcs(i, fleet, tasks, table, room, tasks.energy_weight + price, 0.0, s)
@@ -22,7 +30,15 @@ def _evaluate(i, fleet, tasks, table, room, price, s):
     return value - price * energy, energy, count
 
 
-@compiled
+@inner
+def _keep(s, count):
+    """Make what was found the plan; copies of slices would bring texts of errors along."""
+    for k in range(count):
+        for part in range(5):
+            s.plan[k, part] = s.found[k, part]
+
+
+@inner
 def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
     """Solve one device with its budget priced, searching for the best price.
 
@@ -43,7 +59,7 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
             over, over_cost, over_energy = True, cost, energy
         elif cost < good_cost:
             good_cost, good_count, good_energy = cost, count, energy
-            s.plan[:count] = s.found[:count]
+            _keep(s, count)
         if good_cost - bound <= tolerance or (price == 0.0 and energy <= most):
             break
         if not over:
@@ -61,11 +77,11 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
             )  # fmt: skip
             if energy <= most and cost < good_cost:
                 good_cost, good_count = cost, count
-                s.plan[:count] = s.found[:count]
+                _keep(s, count)
     return bound, best_price, good_cost, good_count
 
 
-@compiled
+@inner
 def _solve_device(i, fleet, tasks, table, room, start, rounds, tolerance, pool, s):
     """Solve one device within its budget, by its price and, where that leaves a gap, by labels.
 
@@ -79,7 +95,7 @@ def _solve_device(i, fleet, tasks, table, room, start, rounds, tolerance, pool, 
     return low, price, high, count
 
 
-@compiled
+@entry
 def price_devices(
     fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals
 ):
@@ -122,7 +138,7 @@ def price_devices(
     return apart
 
 
-@compiled
+@entry
 def complete_devices(
     fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals,
     known, ends, sessions,
@@ -152,7 +168,7 @@ def complete_devices(
             _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
 
 
-@compiled
+@inner
 def _add(i, fleet, tasks, plan, sign, totals):
     """Add what the sessions of a device take and bring, or take it away."""
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
@@ -166,7 +182,7 @@ def _add(i, fleet, tasks, plan, sign, totals):
         totals[1 + 2 * num_tasks + slots + (u - 1) * num_tasks + j] += sign * step
 
 
-@compiled
+@inner
 def _objective(tasks, table, totals):
     """O of totals and what they pay for uplinks and steps; inf while a weighted task has none."""
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
@@ -185,7 +201,7 @@ def _objective(tasks, table, totals):
     return total
 
 
-@compiled
+@entry
 def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals):
     """Plan the devices anew, one after the other, in the room that the others leave.
 
@@ -227,7 +243,9 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
         if new < old or (old == np.inf and count > 0):
             changed += 1
             counts[i] = count
-            plans[i, :count] = s.plan[:count]
+            for k in range(count):
+                for part in range(5):
+                    plans[i, k, part] = s.plan[k, part]
         else:
             totals[:] = before
     return changed

@@ -50,11 +50,19 @@ class Sample:
     oracle : Oracle
     acting : int
         How many devices may act, in the whole fleet.
+    totals : (tasks,), (tasks,) or None
+        A_j and R_j of a plan to start from.
     """
 
-    def __init__(self, tasks: Tasks, oracle: Oracle, acting: int) -> None:
+    def __init__(
+        self, tasks: Tasks, oracle: Oracle, acting: int, totals: tuple[Floats, Floats] | None
+    ) -> None:
         self.tasks, self.oracle = tasks, oracle
-        self.progress, self.error, answers = first_totals(oracle)
+        answers: list[tuple[Table, Floats]] = []
+        if totals is None:
+            self.progress, self.error, answers = first_totals(oracle)
+        else:
+            self.progress, self.error = totals
         used = tasks.weight > 0
         #: Whether every weighted task has somebody to train it.
         self.trains = bool((self.progress[used] > 0).all())

@@ -78,10 +78,12 @@ class Search:
         self._restore()
         random = np.random.default_rng(run.options.seed)
         strata = [draw(everyone, random)]
-        sample = self._sample("scout", strata, self.fleet.size)
+        totals = self._open(strata[0][0])
+        if run.stop():
+            return
+        sample = self._sample("scout", strata, self.fleet.size, totals)
         if not sample.trains:
             return
-        self._open(strata[0][0], sample)
         lesson = sample.learn(run)
         whole = None
         if strata[0][0].size < self.fleet.size and not run.stop():
@@ -121,21 +123,26 @@ class Search:
             self._prover = Prover(run, sample, whole, lesson, *bounds)
             self._prover.work()
 
-    def _sample(self, name: str, strata: list[tuple[Ints, float]], acting: int) -> Sample:
+    def _sample(
+        self, name: str, strata: list[tuple[Ints, float]], acting: int,
+        totals: tuple[Floats, Floats] | None = None,
+    ) -> Sample:  # fmt: skip
         chosen = np.concatenate([names for names, _ in strata])
         self.run.say(f"learning prices on {chosen.size} devices")
         sizes = [(names.size, copies) for names, copies in strata]
         oracle = self._oracle(name, self.fleet.take(chosen), sizes)
-        return Sample(self.tasks, oracle, acting)
+        return Sample(self.tasks, oracle, acting, totals)
 
-    def _open(self, chosen: Ints, sample: Sample) -> None:
-        """Have some plan, whatever cuts learning short."""
-        totals = (sample.progress, sample.error)
-        opening = opening_plan(
-            self.fleet, chosen, self.tasks, totals, sample.accuracy, self.run.stop
-        )  # fmt: skip
-        if opening is not None:
-            self._offer(opening, "opening")
+    def _open(self, chosen: Ints) -> tuple[Floats, Floats] | None:
+        """Have some plan, whatever cuts learning short; returns its totals if all devices may act.
+
+        Nothing is compiled before.
+        """
+        opening = opening_plan(self.fleet, chosen, self.tasks)
+        if opening is None:
+            return None
+        self._offer(opening.sessions, "opening")
+        return (opening.progress, opening.error) if chosen.size == self.fleet.size else None
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the tree, and claim a little less than it is worth."""
