@@ -15,7 +15,7 @@ from mafl_opt.solvers.prices.fleet.arcs import (
 )
 from mafl_opt.solvers.prices.fleet.labels import within_budget
 
-__all__ = ["assign_devices", "complete_devices", "price_devices"]
+__all__ = ["assign_devices", "complete_devices", "cost_plans", "price_devices"]
 
 # A better energy price is not looked for when it would close less than this part of the gap.
 _WORTH = 1e-3
@@ -202,7 +202,9 @@ def _objective(tasks, table, totals):
 
 
 @entry
-def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals):
+def assign_devices(
+    fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals, together
+):  # fmt: skip
     """Plan the devices anew, one after the other, in the room that the others leave.
 
     A device gets the cheapest plan at the prices, if O and what all pay for uplinks and steps do
@@ -216,16 +218,16 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
         Sessions of every device: task, receive, upload, iterations, batch; changed in place.
     totals : (1 + 2 J + G + G J,)
         Of the whole fleet, these devices included; changed in place.
-
-    Returns
-    -------
-    changed : int
-        Devices with a new plan.
+    together : bool
+        Whether they all give their room back before the first of them is planned.
     """
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
     room = Room(np.empty(slots), np.empty((slots, num_tasks)))
     before = np.empty(totals.size)
-    changed = 0
+    if together:
+        for i in range(fleet.f_min.size):
+            _add(i, fleet, tasks, plans[i, : counts[i]], -1.0, totals)
+            counts[i] = 0
     for i in range(fleet.f_min.size):
         before[:] = totals
         old = _objective(tasks, table, totals)
@@ -241,11 +243,30 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
         _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
         new = _objective(tasks, table, totals)
         if new < old or (old == np.inf and count > 0):
-            changed += 1
             counts[i] = count
             for k in range(count):
                 for part in range(5):
                     plans[i, k, part] = s.plan[k, part]
         else:
             totals[:] = before
-    return changed
+
+
+@entry
+def cost_plans(fleet, tasks, table, plans, counts, cost):
+    """Work out what the plans of devices cost at the prices.
+
+    Parameters
+    ----------
+    plans : (I, G, 5), counts : (I,)
+    cost : (I,)
+        Gets the costs.
+    """
+    for i in range(fleet.f_min.size):
+        cost[i] = 0.0
+        for k in range(counts[i]):
+            j, r, u = plans[i, k, 0], plans[i, k, 1], plans[i, k, 2]
+            energy, phi, a, step = session(
+                i, fleet, tasks, j, r, u, plans[i, k, 3], plans[i, k, 4]
+            )  # fmt: skip
+            cost[i] += table.error[j] * phi - table.progress[j] * a + tasks.energy_weight * energy
+            cost[i] += table.uplink[u - 1] + table.step[u - 1, j] * step
