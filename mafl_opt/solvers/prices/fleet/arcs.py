@@ -6,7 +6,7 @@ fast-math, so that the same numbers come out on any number of threads.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray

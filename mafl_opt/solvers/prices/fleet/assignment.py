@@ -31,7 +31,7 @@ _ROUNDS = 8
 # Devices that exchange room, tries in all and without success, tries between looks at who loses
 # what, and the least relative change that counts.
 _FEWEST, _MOST = 2, 16
-_TRIES, _PATIENCE, _FRESH = 4000, 200, 20
+_TRIES, _PATIENCE, _FRESH = 4000, 500, 20
 _WORTH = 1e-9
 # Parts of the fleet by how much their plans gain.
 _BANDS = 10
@@ -132,9 +132,7 @@ class Assignment:
                 self._plan(table, devices[start : start + _BLOCK], together=False)
         self._keep(key)
 
-    def exchange(
-        self, table: Table, seed: int, *, aim: float, stop: Callable[[], bool]
-    ) -> None:
+    def exchange(self, table: Table, seed: int, *, aim: float, stop: Callable[[], bool]) -> None:
         """Let few devices at a time exchange their room, those first that lose most by the plan.
 
         Where limits are full, no device gets a better plan alone. At the prices of a relaxation
@@ -222,9 +220,7 @@ class Assignment:
         step = table.step
         if moved:
             step = np.maximum(step + 0.5 * (progress - table.progress), 0.0)
-        return Table(
-            error=error, progress=progress, uplink=share * table.uplink, step=share * step
-        )
+        return Table(error=error, progress=progress, uplink=share * table.uplink, step=share * step)
 
     def _kept(self) -> NDArray[np.bool_]:
         """Rows of the plans that are sessions; (devices, slots)."""

@@ -14,7 +14,7 @@ from mafl_opt.solvers.prices.fleet.master import Master, Point
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.ratio import Range
 
-__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "ratio_prices", "worth"]
+__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "ratio_prices"]
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
 
 def learn(
     oracle: Oracle, master: Master, progress: Floats, error: Floats, *, table: Table | None,
-    accuracy: float, correction: Floats | None, stop: Callable[[], bool],
+    accuracy: float, stop: Callable[[], bool],
 ) -> Lesson:  # fmt: skip
     """Find prices at which devices' own plans make a good plan together.
 
@@ -122,8 +122,6 @@ def learn(
     accuracy : float
         Relative to the objective: when the mixture and the bound at fixed ratio weights are this
         close, learning ends.
-    correction : (totals,) or None
-        Added to every answer.
     stop : callable
     """
     t = oracle.tasks
@@ -136,8 +134,7 @@ def learn(
     rounds, radius = _FIRST_ROUNDS, _RADIUS
     for step in range(_MOST_STEPS):
         answer = oracle.ask(table, rounds=rounds)
-        given = worth(t, table, correction) if correction is not None else 0.0
-        master.add(table, answer.totals, answer.value + given)
+        master.add(table, answer.totals, answer.value)
         for _ in range(_MOST_MOVES):
             box = Range(
                 low=progress / width, high=np.minimum(progress * width, most),
@@ -167,15 +164,3 @@ def learn(
         radius = max(_LEAST_RADIUS, _SHRINK * radius)
     point = master.solve(box)
     return Lesson(objective=point.objective(t), point=point, table=centre, steps=step + 1)
-
-
-def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
-    """Cost of fixed totals at the prices."""
-    most, slots = tasks.bits.size, tasks.capacity.size
-    uplink = totals[1 + 2 * most : 1 + 2 * most + slots]
-    step = totals[1 + 2 * most + slots :].reshape(slots, most)
-    return float(
-        tasks.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
-        - table.progress @ totals[1 + most : 1 + 2 * most]
-        + table.uplink @ uplink + (table.step * step).sum()
-    )  # fmt: skip

@@ -21,7 +21,7 @@ from mafl_opt.solvers.prices.fleet.arrays import Tasks
 from mafl_opt.solvers.prices.fleet.ratio import Range, progress_points, ratio_blocks
 from mafl_opt.solvers.prices.highs import quiet_highs
 
-__all__ = ["Master", "Point"]
+__all__ = ["Master", "Point", "worth"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -122,8 +122,8 @@ class Master:
         lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
         self._trust = np.arange(2 * shared, dtype=np.int32) + self._fixed + 1
         for side in (-1.0, 1.0):
-            for row in range(shared):
-                lp.addCol(0.0, 0.0, 0.0, 1, np.array([row], dtype=np.int32), np.array([side]))
+            for limit in range(shared):
+                lp.addCol(0.0, 0.0, 0.0, 1, np.array([limit], dtype=np.int32), np.array([side]))
 
     def add(self, table: Table, totals: Floats, value: float = -np.inf) -> None:
         """Add what groups' plans at a table add up to.
@@ -142,12 +142,12 @@ class Master:
         for group, row in enumerate(totals):
             if not row.any():
                 continue
-            index, value = self._entries(row)
-            some = np.flatnonzero(value)
+            index, entry = self._entries(row)
+            some = np.flatnonzero(entry)
             self._lp.addCol(
                 tasks.energy_weight * row[0] / self.scale, 0.0, _INF, some.size + 1,
                 np.append(index[some], self._group_row + group).astype(np.int32),
-                np.append(value[some], 1.0),
+                np.append(entry[some], 1.0),
             )  # fmt: skip
             self._totals.append(row)
             self._asked.append(len(self.tables) - 1)
@@ -175,7 +175,9 @@ class Master:
     def dual(self, box: Range) -> tuple[float, Table]:
         """Highest value of the dual on a box at a table asked so far, and that table."""
         values = [
-            value + ratio_blocks(self.tasks, table.error, table.progress, box)
+            value
+            + worth(self.tasks, table, self._totals[0])
+            + ratio_blocks(self.tasks, table.error, table.progress, box)
             for table, value in zip(self.tables, self._values, strict=True)
         ]
         best = int(np.argmax(values))
@@ -260,3 +262,15 @@ class Master:
             ratio=x[most : 3 * most].reshape(2, most).sum(axis=0) * by_ratio,
             energy=float(totals[0]), table=table, shares=shares / max(float(shares.sum()), 1e-300),
         )  # fmt: skip
+
+
+def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
+    """Cost of fixed totals at the prices."""
+    most, slots = tasks.bits.size, tasks.capacity.size
+    uplink = totals[1 + 2 * most : 1 + 2 * most + slots]
+    step = totals[1 + 2 * most + slots :].reshape(slots, most)
+    return float(
+        tasks.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
+        - table.progress @ totals[1 + most : 1 + 2 * most]
+        + table.uplink @ uplink + (table.step * step).sum()
+    )  # fmt: skip

@@ -73,14 +73,24 @@ class Search:
         scenario = run.problem.scenario
         self.tasks, self.fleet = tasks_of(scenario), fleet_of(scenario)
         self._prover: Prover | None = None
+        #: O of the mixture of plans that prices were learned with.
+        self._relaxed = -np.inf
 
-    def work(self) -> None:
-        """Learn, assign, prove."""
+    def work(self, compile_ahead: Callable[[Callable[[], bool]], None] | None = None) -> None:
+        """Learn, assign, prove.
+
+        Parameters
+        ----------
+        compile_ahead : callable or None
+            Called with `Run.stop` between a first plan and all that is compiled.
+        """
         run, everyone = self.run, np.arange(self.fleet.size)
         self._restore()
         random = np.random.default_rng(run.options.seed)
         strata = [draw(everyone, random)]
         totals = self._open(strata[0][0])
+        if compile_ahead is not None:
+            compile_ahead(run.stop)
         if run.stop():
             return
         sample = self._sample("scout", strata, self.fleet.size, totals)
@@ -112,6 +122,7 @@ class Search:
         self.journal.save()
         if run.stop():
             return
+        self._relaxed = lesson.objective
         if whole is None:
             price = np.zeros(self.fleet.size)
             price[strata[0][0]] = sample.oracle.energy_price
@@ -161,6 +172,14 @@ class Search:
             "prices": [_listed(table) for table in prover.proof.mixtures.tables],
             "tree": prover.proof.to_dict(),
         }  # fmt: skip
+
+    @property
+    def limit(self) -> str:
+        """What the gap rests on at the end, see `Run.plan`."""
+        run, bound, relaxed = self.run, self.run.bound, self._relaxed
+        if bound is None or run.objective - relaxed > 0.5 * (run.objective - bound):
+            return "plans of whole sessions, which no exchange of few devices brings nearer"
+        return "multipliers and splits of A_j and Y_j, which raise the bound no more"
 
     def close(self) -> None:
         """Write the last checkpoint and give back what engines hold."""
