@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # What learning leaves open, of the objective and at least of the gap asked for.
-_ACCURACY, _PART = 1e-5, 0.05
+_ACCURACY, _PART = 1e-5, 0.01
 #: What all devices' programs together leave open of the objective.
 OPEN = 1e-5
 # One device in so many, not fewer and not more.
