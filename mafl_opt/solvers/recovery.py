@@ -10,7 +10,7 @@ from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import Improver, fill
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["polish", "quick_search", "recover", "warm_up"]
+__all__ = ["first_plan", "polish", "quick_search", "recover", "warm_up"]
 
 # Moves of annealing a device and slot: a few on the way, many at the end.
 _QUICK = 2_500
@@ -18,6 +18,8 @@ _FINAL = 20_000
 # Share of the time limit at which the first annealing ends: its last tenths of a percent are dearer
 # than the prices and the bound that come after it.
 _WARM_SHARE = 0.15
+# The same of greedy insertion, which annealing overtakes where columns are very many.
+_FIRST_SHARE = 0.1
 
 
 def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
@@ -32,11 +34,21 @@ def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
     """
     if run.start is not None:
         run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
-    schedule = Schedule(run.problem)
-    fill(schedule, stop=run.stop)
-    run.offer(schedule, "greedy")
+    first_plan(run)
     if search:
         quick_search(run, improver)
+
+
+def first_plan(run: Run) -> Schedule:
+    """Offer a greedy plan; on large fleets part of one, so that it comes early in the time."""
+    limit = run.options.time_limit
+    schedule = Schedule(run.problem)
+    fill(
+        schedule,
+        stop=lambda: run.stop() or (limit is not None and run.seconds >= _FIRST_SHARE * limit),
+    )
+    run.offer(schedule, "greedy")
+    return schedule
 
 
 def quick_search(run: Run, improver: Improver) -> None:
