@@ -39,7 +39,9 @@ class Count:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Count:
         """Read a count from an entry of a certificate."""
-        return cls(**{field.name: entry[field.name] for field in fields(cls) if field.name in entry})
+        return cls(
+            **{field.name: entry[field.name] for field in fields(cls) if field.name in entry}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
