@@ -87,15 +87,20 @@ def session_options(
         for u in range(r + 1, min(facts.num_slots, r + 1 + facts.tasks["staleness_max"][j]) + 1):
             receive_s, upload_s = facts.receive_s(i, j, r), facts.upload_s(i, j, u)
             fits = receive_s <= slots[r] * _WIDE and upload_s <= slots[u - 1] * _WIDE
-            left_s = facts.window_s(r, u) - receive_s - upload_s
-            if not (fits and left_s > 0 and facts.is_available(i, r, u)):
+            window_s = facts.window_s(r, u)
+            left_s = window_s - receive_s - upload_s
+            most_s = left_s + TOLERANCE * window_s
+            if not (fits and most_s > 0 and facts.is_available(i, r, u)):
                 continue
             if facts.network["uplink_capacity"][u - 1] < 1:
                 continue
             for iterations in range(1, facts.tasks["iterations_max"][j] + 1):
                 for batch in range(1, facts.largest_batch(i, j) + 1):
                     cycles = facts.pairs["cycles_per_sample"][i][j] * iterations * batch
-                    cpu_hz = max(facts.devices["f_min_hz"][i], cycles / left_s)
+                    cpu_hz = max(facts.devices["f_min_hz"][i], cycles / most_s)
+                    if left_s > 0 and cycles / left_s <= facts.devices["f_max_hz"][i]:
+                        # The deadline is met without its tolerance.
+                        cpu_hz = max(cpu_hz, cycles / left_s)
                     if cpu_hz > facts.devices["f_max_hz"][i] * _WIDE or (
                         grid and batch not in grid
                     ):

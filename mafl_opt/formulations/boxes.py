@@ -16,7 +16,7 @@ from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.pricing import Box, Prices, ratio_minimum
 from mafl_opt.formulations.problem import Problem
 
-__all__ = ["BoxRules", "box_rules", "trim"]
+__all__ = ["BoxRules", "UnitScales", "box_rules", "trim"]
 
 Floats = NDArray[np.float64]
 _BISECTIONS = 40
@@ -57,6 +57,24 @@ class BoxRules:
         low = np.maximum(low, self.progress_least)
         return np.where(used, np.minimum(low, self.progress_most), 0.0), self.progress_most.copy()
 
+    def scales(self, top: float) -> UnitScales:
+        """Return the scales of plans with an objective up to `top` > 0."""
+        progress = np.where(self.progress_most > 0, self.progress_most, 1.0)
+        return UnitScales(progress=progress, error=self.weight / progress / top)
+
+    def tolerance_loss(self, top: float, tolerance: float, absorbed: int) -> float:
+        """How far a solver's tolerance on rows can move the objective, as a part of `top`.
+
+        A row missed by `tolerance` in the units of `scales` moves N'/A' <= 1 by that over A', at
+        its least A'. A coefficient below the tolerance may be dropped besides: `absorbed` of them
+        can be in a plan, where the least progress of a task is one.
+        """
+        used = np.flatnonzero(self.weight > 0)
+        unit = self.scales(top).progress[used]
+        low = np.maximum(self.root(top)[0][used] / unit, tolerance)
+        rows = 3.0 + absorbed * (self.progress_least[used] / unit < tolerance)
+        return float((2.0 * rows * tolerance / low).sum())
+
     def box(self, low: Floats, high: Floats, incumbent: float) -> Box:
         """Complete a range of A by the range of N of plans below `incumbent`."""
         used = self.weight > 0
@@ -95,6 +113,19 @@ class BoxRules:
             )  # fmt: skip
             kept_low[j], kept_high[j] = trim(block.least, float(low[j]), float(high[j]), slack)
         return kept_low, kept_high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UnitScales:
+    """Scales for numerical solvers; A_j and every term of O are then in [0, 1] below an objective.
+
+    With ``A' = A / progress`` and ``N' = error * N``, ``N' / A' = gamma N / A / top``.
+
+    progress, error : (tasks,)
+    """
+
+    progress: Floats
+    error: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

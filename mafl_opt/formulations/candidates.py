@@ -8,6 +8,7 @@ never go back to the scenario for physics.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.bound import session_terms
+from mafl_opt.formulations.limits import SLACK, widened
 from mafl_opt.formulations.radio import (
     best_frequency,
     compute_energy,
@@ -30,8 +32,10 @@ Ints = NDArray[np.int64]
 
 #: Columns above this would take more than a few GiB here; larger fleets go device by device.
 MAX_COLUMNS = 20_000_000
-# Round-off in f_max T' / (cyc l) must not cost a sample that fits exactly.
+# Round-off in a quotient must not cost a sample that fits exactly; too many are seen afterwards.
 _FLOOR_SLACK = 1e-12
+# Progress below the smallest normal float has lost its digits, and quotients by it overflow.
+_LEAST_PROGRESS = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,9 +44,10 @@ class Candidates:
 
     device, task, receive, upload, iterations : indices and counts
     progress, error, noise, step : see `bound.SessionTerms`
-    time_s : s, what download and upload leave for computing, T' > 0
+    time_s : s, what download and upload leave for computing, T' > 0; where a sample more fits
+        by the slack of the deadline alone, with that slack
     cycles : CPU cycles per unit of batch size, cyc * l
-    capacitance, f_min_hz, f_max_hz : of the device
+    capacitance, f_min_hz, f_max_hz : of the device; f_max with its slack in the same places
     fixed_energy_j : J, upload and download energy
     batch_hi : largest batch size that box, deadline and budget admit, >= 1
     samples : D of device and task
@@ -69,8 +74,8 @@ class Candidates:
     def __len__(self) -> int:
         return int(self.device.size)
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> Candidates:
-        """Return the columns at `index` (or where the mask is true)."""
+    def take(self, index: Ints | NDArray[np.bool_] | slice) -> Candidates:
+        """Return the columns at `index` (or where the mask is true); a slice copies nothing."""
         return Candidates(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def frequency(self, batch: Floats | Ints) -> Floats:
@@ -127,7 +132,9 @@ def enumerate_candidates(scenario: Scenario) -> Candidates:
     A session exists when the device is reachable in all its slots, holds data, its staleness is
     within K_j, download and upload fit their slots, and one sample fits the deadline at f_max.
     What would break a step cap, a budget or an uplink capacity of 0 all by itself is left out, and
-    ``batch_hi`` is what deadline and budget admit: no plan loses by it, relaxations gain.
+    ``batch_hi`` is what deadline and budget admit: no plan loses by it, relaxations gain. Every
+    limit is closed as `limits` says. Sessions so stale that their weight is 0 in floating point
+    add nothing but cost, and are left out too.
 
     Raises
     ------
@@ -150,9 +157,8 @@ def enumerate_candidates(scenario: Scenario) -> Candidates:
     d = scenario.devices
     columns["cycles"] = scenario.pairs.cycles_per_sample[i, j] * columns["iterations"]
     columns["samples"] = scenario.pairs.samples[i, j]
-    fit = d.f_max_hz[i] * columns["time_s"] / columns["cycles"] * (1 + _FLOOR_SLACK)
-    most = np.minimum(tasks.batch_max[j], columns["samples"])
-    columns["batch_hi"] = np.minimum(np.floor(fit), most).astype(np.int64)
+    columns["f_max_hz"] = d.f_max_hz[i]
+    _fit_deadlines(columns, np.minimum(tasks.batch_max[j], columns["samples"]))
     keep = columns["batch_hi"] >= 1
     columns = {name: array[keep] for name, array in columns.items()}
     order = np.lexsort([columns[n] for n in ("iterations", "task", "upload", "receive", "device")])
@@ -163,12 +169,30 @@ def enumerate_candidates(scenario: Scenario) -> Candidates:
     )
     listed = Candidates(
         **columns, progress=terms.progress, error=terms.error, noise=terms.noise, step=terms.step,
-        capacitance=d.capacitance[i], f_min_hz=d.f_min_hz[i], f_max_hz=d.f_max_hz[i],
+        capacitance=d.capacitance[i], f_min_hz=d.f_min_hz[i],
     )  # fmt: skip
-    affordable = listed.batch_within(d.energy_budget_j[i])
-    alone = (affordable >= 1) & (listed.step <= tasks.step_cap[listed.task])
+    affordable = listed.batch_within(widened(d.energy_budget_j)[i])
+    alone = (affordable >= 1) & (listed.step <= widened(tasks.step_cap)[listed.task])
     alone &= scenario.network.uplink_capacity[listed.upload - 1] >= 1
+    alone &= listed.progress >= _LEAST_PROGRESS
     return replace(listed, batch_hi=affordable).take(alone)
+
+
+def _fit_deadlines(columns: dict[str, NDArray[Any]], most: Ints) -> None:
+    """Set the largest batch sizes that deadlines admit, up to `most`.
+
+    Where the slack of deadline and frequency admits more than they do without it, the column gets
+    both: `time_s` and `f_max_hz` change there, and there alone.
+    """
+    wide_s = columns["time_s"] + columns.pop("slack_s")
+    wide_hz = widened(columns["f_max_hz"])
+    with np.errstate(over="ignore"):
+        plain = np.floor(columns["f_max_hz"] * columns["time_s"] / columns["cycles"])
+        wide = np.floor(wide_hz * wide_s / columns["cycles"])
+    more = np.minimum(wide, most) > np.minimum(plain, most)
+    columns["time_s"] = np.where(more, wide_s, columns["time_s"])
+    columns["f_max_hz"] = np.where(more, wide_hz, columns["f_max_hz"])
+    columns["batch_hi"] = np.clip(np.where(more, wide, plain), 0, most).astype(np.int64)
 
 
 def _sessions_that_exist(scenario: Scenario) -> dict[str, NDArray[np.generic]]:
@@ -179,21 +203,28 @@ def _sessions_that_exist(scenario: Scenario) -> dict[str, NDArray[np.generic]]:
     down, up = downlink_times(scenario), uplink_times(scenario)
     holds = scenario.pairs.samples > 0
     found: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("device", "task", "receive", "upload", "time_s", "fixed_energy_j")
-    }
+        name: []
+        for name in (
+            "device", "task", "receive", "upload", "time_s", "slack_s", "fixed_energy_j",
+        )
+    }  # fmt: skip
+    slot_s = widened(time.slot_s)
     for r in range(slots):
         for u in range(r + 1, min(slots, r + longest) + 1):
             reachable = scenario.network.available[r:u].all(axis=0)
-            left = (instants[u] - instants[r]) - down[r] - up[u - 1]
+            window = instants[u] - instants[r]
+            left = window - down[r] - up[u - 1]
             fresh = np.asarray(scenario.tasks.staleness_max >= u - 1 - r)
             exists = holds & np.asarray(reachable)[:, None] & fresh
-            exists &= (down[r] <= time.slot_s[r]) & (up[u - 1] <= time.slot_s[u - 1]) & (left > 0)
+            exists &= (down[r] <= slot_s[r]) & (up[u - 1] <= slot_s[u - 1])
+            exists &= left + SLACK * window > 0
             i, j = np.nonzero(exists)
             found["device"].append(i)
             found["task"].append(j)
             found["receive"].append(np.full(i.size, r))
             found["upload"].append(np.full(i.size, u))
             found["time_s"].append(left[i, j])
+            found["slack_s"].append(np.full(i.size, SLACK * window))
             energy = d.tx_power_w[i] * up[u - 1][i, j] + d.rx_power_w[i] * down[r][i, j]
             found["fixed_energy_j"].append(energy)
     return {name: np.concatenate(parts) for name, parts in found.items()}

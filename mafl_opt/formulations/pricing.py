@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.candidates import Candidates
+from mafl_opt.formulations.limits import widened
 
 __all__ = ["Box", "DeviceProgram", "Prices", "best_batches", "lagrangian_bound", "ratio_minimum"]
 
@@ -263,8 +264,8 @@ def lagrangian_bound(
     value, chosen = program.solve(cost)
     parts = [value, prices.numerator * initial_error(scenario)]
     parts.append(-prices.uplink * scenario.network.uplink_capacity)
-    parts.append(-(prices.step_cap * scenario.tasks.step_cap).ravel())
-    parts.append(-prices.energy * scenario.devices.energy_budget_j)
+    parts.append(-(prices.step_cap * widened(scenario.tasks.step_cap)).ravel())
+    parts.append(-prices.energy * widened(scenario.devices.energy_budget_j))
     size = 0.0
     for j, weight in enumerate(scenario.tasks.weight):
         if weight == 0:

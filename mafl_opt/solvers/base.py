@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from mafl_opt.core.certificate import certified_bound
-from mafl_opt.core.check import CLAIM_TOLERANCE
+from mafl_opt.core.check import CLAIM_TOLERANCE, check
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["Backend", "Incumbent", "Options", "Progress", "Run"]
+__all__ = ["Backend", "Given", "Incumbent", "Options", "Progress", "Run"]
 
 #: Called with a message and the fraction done, or None when that is unknown.
 Progress = Callable[[str, float | None], None]
@@ -76,6 +76,26 @@ class Incumbent(Protocol):
     def copy(self) -> Incumbent:
         """Return one that later changes do not reach."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Given:
+    """The sessions of a plan as they are, frequencies included."""
+
+    problem: Problem
+    given: Sessions
+
+    def objective(self) -> float:
+        """O; inf while a weighted task is never trained."""
+        return self.problem.objective(self.given)
+
+    def sessions(self) -> Sessions:
+        """Return the sessions."""
+        return self.given
+
+    def copy(self) -> Given:
+        """Return itself: nothing changes it."""
+        return self
 
 
 class Backend(Protocol):
@@ -206,10 +226,13 @@ class Run:
         The bound printed is the one the checker's code derives from the certificate; where that
         takes longer than `derive_s`, which is for large fleets, it is the certificate's claim.
         """
+        self._keep_start()
         feasible = self.best is not None
         sessions = self.best.sessions() if self.best is not None else Sessions.empty()
         objective = self.problem.objective(sessions) if feasible else None
         bound, derived = self.bound, None
+        if bound is not None and objective is not None:
+            bound = min(bound, objective)
         if certificate is not None:
             if objective is not None:
                 # Attained, so a claim above it is round-off; a lower claim is as true.
@@ -232,6 +255,26 @@ class Run:
             trace=tuple(self.trace), certificate=certificate,
         )  # fmt: skip
 
+    def _keep_start(self) -> None:
+        """Keep the plan given where the checker accepts it and nothing found is as good.
+
+        A backend takes it over column by column, and limits that the plan meets by the checker's
+        tolerance alone may cost it a session there.
+        """
+        if self.start is None:
+            return
+        sessions = self.start.sessions
+        bare = Plan(
+            sessions=sessions, backend="", termination=Termination.COMPLETED,
+            point=PointStatus.FEASIBLE,
+        )  # fmt: skip
+        if not check(self.problem.scenario, bare).ok:
+            return
+        found = np.inf if self.best is None else self.problem.objective(self.best.sessions())
+        if self.problem.objective(sessions) < found:
+            self.best = Given(problem=self.problem, given=sessions)
+            self.note("start")
+
     def _derive(self, certificate: dict[str, Any], seconds: float) -> float | None:
         """Derive a certificate's bound; None when it takes longer."""
         if seconds <= 0:
@@ -251,6 +294,9 @@ class Run:
         self, termination: Termination, objective: float | None, bound: float | None
     ) -> Termination:
         """Take back a word that the printed bound, lower than ours by its guards, does not bear."""
+        if termination is Termination.INFEASIBLE and objective is not None:
+            # There is a plan, so that proof was round-off.
+            return Termination.NUMERICAL
         if objective is None or termination not in (Termination.OPTIMAL, Termination.GAP_REACHED):
             return termination
         distance = np.inf if bound is None else objective - bound

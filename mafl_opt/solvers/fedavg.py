@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
+from mafl_opt.formulations.limits import widened
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.fixed_work import Lookup, tune
 from mafl_opt.solvers.schedule import Schedule
@@ -47,7 +48,7 @@ def _rounds(run: Run, lookup: Lookup, iterations: int, batch: int) -> Schedule:
         # From the wish downwards: the first count at which everybody fits the step cap.
         for count in range(min(iterations, int(s.tasks.iterations_max[task])), 0, -1):
             able = [lookup(i, task, g, g + 1, count) for i in range(s.num_devices)]
-            if sum(columns.step[k] for k in able if k >= 0) <= s.tasks.step_cap[task]:
+            if sum(columns.step[k] for k in able if k >= 0) <= widened(s.tasks.step_cap[task]):
                 break
         served = [
             i

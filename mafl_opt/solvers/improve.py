@@ -1,4 +1,4 @@
-"""From any schedule to a good one: insertion, re-planning of single devices, ruin and recreate.
+"""From any schedule to a good one: insertion, re-planning of single devices, annealing.
 
 Every step is judged by the exact objective, so nothing here can make a schedule worse.
 """
@@ -6,7 +6,9 @@ Every step is judged by the exact objective, so nothing here can make a schedule
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.schedule import Schedule
+
+if TYPE_CHECKING:
+    from mafl_opt.solvers.annealing import Annealer
 
 __all__ = ["Improver", "fill"]
 
@@ -40,6 +45,8 @@ def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None
         Asked between insertions; true ends it as soon as every weighted task is trained, so that
         there is a plan.
     """
+    if index is None:
+        index = np.arange(len(schedule.problem.columns))
     while not (stop is not None and schedule.value()[0] == 0 and stop()):
         change, batch = schedule.insertions(index)
         if not change.size:
@@ -47,7 +54,9 @@ def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None
         best = int(np.argmin(change))
         if not change[best] < -_WORTH * (1.0 + abs(schedule.value()[1])):
             return
-        schedule.insert(best if index is None else int(index[best]), int(batch[best]))
+        schedule.insert(int(index[best]), int(batch[best]))
+        # Insertions only take room, so what does not fit now never will.
+        index = index[np.isfinite(change)]
 
 
 class Improver:
@@ -70,12 +79,13 @@ class Improver:
         self._own = [np.arange(a, b) for a, b in pairwise(edges)]
         self._columns = [columns.take(own) for own in self._own]
         self._programs = [DeviceProgram(problem.scenario, own) for own in self._columns]
-        self._toll = np.zeros(len(columns))
 
-    def charge(self, prices: Prices) -> None:
-        """Make `shake` respect what uplinks and step caps cost others, by a relaxation's prices."""
-        c = self.problem.columns
-        self._toll = prices.uplink[c.upload - 1] + prices.step_cap[c.upload - 1, c.task] * c.step
+    @cached_property
+    def _annealer(self) -> Annealer:
+        # Imported here: numba takes a while, and greedy insertion goes without.
+        from mafl_opt.solvers.annealing import Annealer
+
+        return Annealer(self.problem, self.random, self.stop)
 
     # -- searches --------------------------------------------------------------------------
 
@@ -89,7 +99,7 @@ class Improver:
                 candidate = best.copy()
                 candidate.withdraw_device(int(device))
                 self.replan(candidate, int(device), best)
-                if _better(candidate, best):
+                if candidate.better_than(best):
                     best, stale = candidate, 0
                 else:
                     stale += 1
@@ -97,50 +107,18 @@ class Improver:
                     break
             candidate = self.resize(best)
             fill(candidate, stop=self.stop)
-            if _better(candidate, best):
+            if candidate.better_than(best):
                 best, stale = candidate, 0
         return best
 
-    def shake(
-        self, schedule: Schedule, *, rounds: int, found: Callable[[Schedule], None],
-        stop: Stop | None = None,
+    def anneal(
+        self, schedule: Schedule, *, effort: int, found: Callable[[Schedule], None],
+        warm: bool = False, seconds: float | None = None,
     ) -> Schedule:  # fmt: skip
-        """Ruin a few devices and recreate them, keeping what improves.
-
-        Parameters
-        ----------
-        schedule : Schedule
-        rounds : int
-            Rounds without improvement after which it ends.
-        found : callable
-            Told about every improvement.
-        stop : callable, optional
-            Asked between rounds, instead of the improver's own.
-        """
-        stop = stop or self.stop
-        best = schedule
-        quiet = 0
-        devices = self.problem.scenario.num_devices
-        while quiet < rounds and not stop():
-            count = int(self.random.integers(1, min(4, devices) + 1))
-            picked = self.random.choice(devices, size=count, replace=False)
-            candidate = best.copy()
-            for device in picked:
-                candidate.withdraw_device(int(device))
-            toll = self._toll * self.random.choice([0.0, 0.5, 1.0])
-            # Prices only ever lead to plans on a convex hull; barred columns lead elsewhere.
-            barred = self.random.random(toll.size) < self.random.choice([0.0, 0.3, 0.7])
-            toll = np.where(barred, np.inf, toll)
-            for device in self.random.permutation(picked):
-                self.replan(candidate, int(device), best, toll)
-            fill(candidate, stop=stop)
-            if self.random.random() < 0.5:
-                candidate = self.resize(candidate)
-            quiet += 1
-            if _better(candidate, best):
-                best, quiet = candidate, 0
-                found(best)
-        return best
+        """Cool down from a schedule; see `annealing.Annealer.search`."""
+        return self._annealer.search(
+            schedule, effort=effort, found=found, warm=warm, seconds=seconds
+        )
 
     # -- moves -----------------------------------------------------------------------------
 
@@ -170,21 +148,18 @@ class Improver:
             own, columns = self._own[device], self._columns[device]
             if not own.size:
                 continue
-            within = np.minimum(batch[own], columns.batch_within(s.devices.energy_budget_j[device]))
-            room = schedule.room(own) & (within >= 1)
+            room = schedule.room(own)
             _, chosen = self._programs[device].solve(np.where(room, cost[own], np.inf))
             for k in chosen[np.argsort(cost[own][chosen], kind="stable")]:
                 left = columns.take(chosen[chosen == k]).batch_within(
                     schedule.energy_left()[device]
                 )
                 if left[0] >= 1:
-                    schedule.insert(int(own[k]), int(min(left[0], within[k])))
+                    schedule.insert(int(own[k]), int(min(left[0], batch[own[k]])))
         fill(schedule, stop=self.stop)
         return schedule
 
-    def replan(
-        self, schedule: Schedule, device: int, reference: Schedule, toll: Floats | None = None
-    ) -> None:
+    def replan(self, schedule: Schedule, device: int, reference: Schedule) -> None:
         """Give an idle device its best plan: exact at fixed prices, prices taken anew each round.
 
         The device's uplinks and step-cap shares never add up (its sessions end in different
@@ -198,9 +173,6 @@ class Improver:
         device : int
         reference : Schedule
             Whose totals give the first prices.
-        toll : (columns,), optional
-            Charged on top, inf for barred columns. With one, the plan at the first prices is
-            taken, filled up from what is not barred; without, the best plan seen is.
         """
         own, columns, program = self._own[device], self._columns[device], self._programs[device]
         if not own.size:
@@ -208,70 +180,45 @@ class Improver:
         room = schedule.room(own)
         budget = float(schedule.energy_left()[device])
         room &= columns.batch_within(budget) >= 1
-        charge = np.zeros(own.size) if toll is None else toll[own]
         best, totals = schedule.copy(), reference
         fill(best, own)
         for attempt in range(_REPRICE_ROUNDS):
-            chosen, batch = self._cheapest(device, program, room, budget, totals, charge)
+            chosen, batch = self._cheapest(device, program, room, budget, totals)
             trial = schedule.copy()
             for k, size in zip(chosen, batch, strict=True):
                 trial.insert(int(own[k]), int(size))
-            if charge.any():
-                # Without this, the fill that follows would undo what barred columns led to.
-                free = own[np.isfinite(charge)]
-                self._serve(trial, free)
-                fill(trial, free)
-                best = trial
-                break
             fill(trial, own)
-            if _better(trial, best):
+            if trial.better_than(best):
                 best = trial.copy()
             elif attempt:
                 break
             totals = trial
         schedule.assign(best)
 
-    def _serve(self, schedule: Schedule, index: Ints) -> None:
-        """Give each weighted task that nobody trains its best column of `index`, in random order.
-
-        Greedy insertion serves the cheapest first, which may take the one cheap slot of another.
-        """
-        missing = np.flatnonzero((self.problem.scenario.tasks.weight > 0) & ~schedule.served())
-        for j in self.random.permutation(missing) if missing.size > 1 else missing:
-            own = index[self.problem.columns.task[index] == j]
-            change, batch = schedule.insertions(own)
-            if np.isfinite(change).any():
-                best = int(np.argmin(change))
-                schedule.insert(int(own[best]), int(batch[best]))
-
     def _cheapest(
         self, device: int, program: DeviceProgram, room: NDArray[np.bool_], budget: float,
-        totals: Schedule, charge: Floats,
+        totals: Schedule,
     ) -> tuple[Ints, Ints]:  # fmt: skip
         """Cheapest plan of a device within its budget, at the marginal prices of `totals`."""
         columns, s = self._columns[device], self.problem.scenario
-        weight = s.tasks.weight
-        served = totals.served()
-        a = np.where(served, totals.progress, np.inf)
-        lam = np.where(served, weight / a, weight / columns.progress.max())
-        ratio = np.where(served, totals.numerator / a, totals.numerator / columns.progress.max())
+        lam, mu = totals.slopes()
 
         def plan(extra: float) -> tuple[Ints, Ints, float]:
             e = np.full(len(columns), s.energy_weight + extra)
             batch = best_batches(columns, lam[columns.task], e)
             batch = np.clip(np.minimum(batch, columns.batch_within(budget)), 1, None)
             energy = columns.energy(batch)
-            cost = lam[columns.task] * (
-                columns.error_at(batch) - ratio[columns.task] * columns.progress
-            )
-            cost = np.where(room, cost + e * energy + charge, np.inf)
+            cost = lam[columns.task] * columns.error_at(batch)
+            cost -= mu[columns.task] * columns.progress
+            cost = np.where(room, cost + e * energy, np.inf)
             _, chosen = program.solve(cost)
             return chosen, batch[chosen], float(energy[chosen].sum())
 
         chosen, batch, spent = plan(0.0)
         if spent <= budget:
             return chosen, batch
-        low, high = 0.0, max(s.energy_weight, 1e-6 * float(ratio.max()) / max(budget, 1e-12), 1e-12)
+        worth = float((mu[columns.task] * columns.progress).max())
+        low, high = 0.0, max(s.energy_weight, 1e-6 * worth / max(budget, 1e-12), 1e-12)
         kept = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         for _ in range(_BUDGET_STEPS * 3):
             chosen, batch, spent = plan(high)
@@ -304,14 +251,6 @@ class Improver:
             trial = best.copy()
             trial.withdraw(int(k))
             fill(trial, inside)
-            if _better(trial, best):
+            if trial.better_than(best):
                 best = trial
         return best
-
-
-def _better(candidate: Schedule, best: Schedule) -> bool:
-    missing, total = candidate.value()
-    missing_best, total_best = best.value()
-    if missing != missing_best:
-        return missing < missing_best
-    return total < total_best - _WORTH * (1.0 + abs(total_best))

@@ -10,12 +10,12 @@ from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import Improver, fill
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["first_plan", "polish", "recover", "warm_up"]
+__all__ = ["first_plan", "polish", "quick_search", "recover", "warm_up"]
 
-# Rounds of ruin and recreate without improvement: a few on the way, many at the end.
-_QUICK_ROUNDS = 30
-_FINAL_ROUNDS = 150
-# Share of the time limit at which the first shaking ends: its last tenths of a percent are dearer
+# Moves of annealing a device and slot: a few on the way, many at the end.
+_QUICK = 2_500
+_FINAL = 20_000
+# Share of the time limit at which the first annealing ends: its last tenths of a percent are dearer
 # than the prices and the bound that come after it.
 _WARM_SHARE = 0.15
 
@@ -40,19 +40,21 @@ def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
     search : bool
         Whether to search; not worth its time where the first relaxation leads to better plans.
     """
-
-    def stop() -> bool:
-        limit = run.options.time_limit
-        return run.stop() or (limit is not None and run.seconds >= _WARM_SHARE * limit)
-
-    schedule = first_plan(run)
+    first_plan(run)
     if search:
-        schedule = improver.descend(run.schedule or schedule)
-        run.offer(schedule, "local search")
-        improver.shake(
-            schedule, rounds=_QUICK_ROUNDS, stop=stop,
-            found=lambda found: run.offer(found, "local search"),
-        )  # fmt: skip
+        quick_search(run, improver)
+
+
+def quick_search(run: Run, improver: Improver) -> None:
+    """Turn the first plan, if there is one, into a good one in little time."""
+    if run.schedule is None:
+        return
+    limit = run.options.time_limit
+    schedule = improver.anneal(
+        run.schedule, effort=_QUICK, found=lambda found: run.offer(found, "local search"),
+        seconds=None if limit is None else max(_WARM_SHARE * limit - run.seconds, 0.0),
+    )  # fmt: skip
+    run.offer(improver.descend(schedule), "local search")
 
 
 def recover(
@@ -64,26 +66,26 @@ def recover(
     ----------
     run : Run
     improver : Improver
-        Charged with the prices from now on.
     wish : (columns,)
         x of the relaxation, in [0, 1].
     prices : Prices
         The relaxation's.
     thorough : bool
-        Whether to shake the result too.
+        Whether to anneal around the result too.
     """
-    improver.charge(prices)
     schedule = improver.descend(improver.round(wish, prices))
     run.offer(schedule, "rounding")
     if thorough:
-        improver.shake(
-            schedule, rounds=_QUICK_ROUNDS, found=lambda found: run.offer(found, "rounding")
-        )
+        improver.anneal(
+            schedule, effort=_QUICK, warm=True, seconds=run.remaining(),
+            found=lambda found: run.offer(found, "rounding"),
+        )  # fmt: skip
 
 
 def polish(run: Run, improver: Improver) -> None:
     """Search on from the best plan, if there is one."""
     if run.schedule is not None:
-        improver.shake(
-            run.schedule, rounds=_FINAL_ROUNDS, found=lambda found: run.offer(found, "local search")
-        )
+        improver.anneal(
+            run.schedule, effort=_FINAL, seconds=run.remaining(),
+            found=lambda found: run.offer(found, "local search"),
+        )  # fmt: skip

@@ -238,6 +238,25 @@ def boxes() -> dict[str, Any]:
     return {"kind": "milp", "bound": 6.0, "claimed_by": "HiGHS", "proved": leaves}
 
 
+def patterns() -> dict[str, Any]:
+    """A certificate of kind patterns, of no great worth."""
+    table = {
+        "numerator": [30.0, 50.0], "progress": [2e3, 3e3], "uplink": [0.0, 0.5, 0.0],
+        "energy": [1.0, 0.0], "device_slot": [[1.0, 0.0, 2.0], [0.0, 0.0, 0.5]],
+        "counts": [
+            {"device": 0, "task": None, "price": 1.5}, {"device": None, "task": 1, "price": -0.5},
+        ],
+    }  # fmt: skip
+    count = {"device": 0, "task": None, "sessions": 1}
+    tree = {
+        "split": {"excess": 1, "at": 40.0}, "high": {"prices": [0, 1], "weights": [1.0, 2.0]},
+        "low": {"split": count, "low": {"prices": 0}, "high": {"prices": 1}},
+    }  # fmt: skip
+    return {
+        "kind": "patterns", "version": 2, "bound": 300.0, "prices": [table, table], "tree": tree,
+    }  # fmt: skip
+
+
 def use_plan(path: Path) -> None:
     scenario = path.with_name("plain.json")
     if not scenario.exists():
@@ -473,6 +492,9 @@ READERS: dict[str, Reader] = {
     ),
     "certificate_boxes": Reader(
         file="certificate.json", whole=lambda: _json(boxes()), use=use_certificate, kind="json"
+    ),
+    "certificate_patterns": Reader(
+        file="certificate.json", whole=lambda: _json(patterns()), use=use_certificate, kind="json"
     ),
     "checkpoint_fleet": Reader(
         file="fleet.npz", whole=fleet_checkpoint, use=use_fleet_checkpoint, kind="npz"

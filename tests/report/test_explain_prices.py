@@ -133,6 +133,34 @@ def test_idle_device_is_billed_at_the_prices():
     assert found.idle.listed[0].priced.net == pytest.approx(-0.5 * worth, rel=ROUNDED_DOWN)
 
 
+def test_patterns_bill_the_slots_of_a_device_and_counts():
+    scenario = identical(3, [1, 1, 0, 0])
+    best, plan = enumerate_optimum(scenario)
+    lam, mu, worth, _ = best_prices(scenario, plan)
+    table = {
+        "numerator": [lam], "progress": [mu], "uplink": [0.25 * worth] * 2 + [0.0] * 2,
+        "energy": [0.0] * 3, "device_slot": [[1.5 * worth] * 2 + [0.0] * 2] * 3,
+        "counts": [{"device": None, "task": 0, "price": -0.5 * worth}],
+    }  # fmt: skip
+    split = {"device": None, "task": 0, "sessions": len(plan.sessions) - 1}
+    proof = {
+        "kind": "patterns", "version": 2, "bound": best, "prices": [table, table],
+        "tree": {"split": split, "low": {"prices": 0}, "high": {"prices": 1}},
+    }  # fmt: skip
+    found = mo.explain(scenario, plan.replace(certificate=proof))
+    assert "leaf 2 of 2 of the certificate (patterns), in which the plan lies" in found.prices
+    assert "step caps are kept by patterns" in found.prices
+    assert all(limit.price is None for limit in found.limits[1].listed)
+    priced = found.idle.listed[0].priced
+    assert priced.slots == pytest.approx(worth, rel=ROUNDED_DOWN)
+    assert priced.step_cap == 0
+    # Nothing is left of what a session is worth but the price of its uplink.
+    assert priced.net == pytest.approx(0.25 * worth, rel=ROUNDED_DOWN)
+    assert " + slots " in str(found)
+    fewer = {**proof, "tree": {**proof["tree"], "split": {**split, "device": 0, "task": None}}}
+    assert "leaf 1 of 2" in mo.explain(scenario, plan.replace(certificate=fewer)).prices
+
+
 def tables(*uplinks):
     return [
         {"numerator": [1.0], "progress": [2.0], "uplink": [price] * SLOTS,

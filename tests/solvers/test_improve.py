@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from enumeration import enumerate_optimum
@@ -120,16 +122,49 @@ def test_descend_never_worsens_and_keeps_every_limit(seed):
 
 
 @seeds
-def test_shake_never_worsens_and_tells_of_every_improvement(seed):
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("warm", [False, True])
+def test_anneal_never_worsens_and_tells_of_every_improvement(seed, share, warm):
     problem = wide(seed)
-    improver = Improver(problem, seed, never)
-    improver.charge(prices(problem, seed))
-    start, told = random_schedule(problem, seed), []
-    found = improver.shake(start, rounds=25, found=lambda best: told.append(best.value()))
-    assert found.value() <= start.value()
+    start, told = random_schedule(problem, seed, share), []
+    before = start.value()
+    found = Improver(problem, seed, never).anneal(
+        start, effort=100, warm=warm, found=lambda best: told.append(best.value())
+    )
+    assert start.value() == before
+    assert found.value() <= before
     assert told == sorted(told, reverse=True)
-    assert (told[-1] if told else start.value()) == found.value()
+    assert (told[-1] if told else before) == found.value()
     assert not broken(found)
+
+
+@seeds
+def test_anneal_finds_the_optimum_of_small_problems(seed):
+    """From nothing at all, so that every kind of move has to do its part."""
+    scenario = drawn_scenario(seed, tasks=2)
+    optimum, _ = enumerate_optimum(scenario)
+    problem = Problem(scenario=scenario)
+    found = Improver(problem, 0, never).anneal(Schedule(problem), effort=2000, found=lambda _: None)
+    assert found.objective() == pytest.approx(optimum, rel=CANCELLED)
+
+
+def test_anneal_takes_the_same_way_each_time():
+    problem = wide(3)
+    found = [
+        Improver(problem, 7, never).anneal(Schedule(problem), effort=50, found=lambda _: None)
+        for _ in range(2)
+    ]
+    assert found[0].batch == found[1].batch
+
+
+def test_anneal_is_cold_when_its_time_is_up():
+    problem = wide(0)
+    improver = Improver(problem, 0, never)
+    improver.anneal(Schedule(problem), effort=1, found=lambda _: None)
+    began = time.perf_counter()
+    found = improver.anneal(Schedule(problem), effort=10**9, found=lambda _: None, seconds=0.5)
+    assert time.perf_counter() - began < 5.0
+    assert np.isfinite(found.objective())
 
 
 @seeds
@@ -191,14 +226,14 @@ def test_search_stops_when_told():
     start = random_schedule(problem, 0)
     improver = Improver(problem, 0, lambda: True)
     assert improver.descend(start).value() == start.value()
-    assert improver.shake(start, rounds=50, found=pytest.fail).value() == start.value()
+    assert improver.anneal(start, effort=50, found=pytest.fail).value() == start.value()
     assert improver.resize(start).value() == start.value()
 
 
 def test_search_on_an_unreachable_fleet_is_empty():
     problem = Problem(scenario=plain_scenario(**{"network.available": [[False, False]] * 3}))
     improver = Improver(problem, 0, never)
-    found = improver.shake(improver.descend(Schedule(problem)), rounds=3, found=pytest.fail)
+    found = improver.anneal(improver.descend(Schedule(problem)), effort=3, found=pytest.fail)
     assert not found.batch
 
 
@@ -211,6 +246,6 @@ def test_search_swaps_tasks_that_share_a_dear_slot(seed):
     improver, schedule = Improver(problem, 0, never), Schedule(problem)
     fill(schedule)
     greedy = schedule.objective()
-    found = improver.shake(improver.descend(schedule), rounds=150, found=lambda _: None)
+    found = improver.anneal(schedule, effort=2000, found=lambda _: None)
     assert found.objective() <= optimum * (1 + NEAR_OPTIMAL)
     assert found.objective() < greedy

@@ -130,6 +130,47 @@ def test_insertions_offer_exactly_what_fits(schedule):
     assert finite.tolist() == np.isfinite(change[some]).tolist()
 
 
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(schedule=histories())
+def test_chosen_at_once_is_as_inserted_one_by_one(schedule):
+    chosen = Schedule.of(
+        schedule.problem, np.array(list(schedule.batch), dtype=np.int64),
+        np.array(list(schedule.batch.values()), dtype=np.int64),
+    )  # fmt: skip
+    assert chosen.batch == schedule.batch
+    for name in ("numerator", "progress", "energy_j", "uploads", "step"):
+        assert getattr(chosen, name) == pytest.approx(getattr(schedule, name), abs=CANCELLED)
+    assert (chosen.busy == schedule.busy).all()
+    assert not chosen.better_than(schedule) and not schedule.better_than(chosen)
+
+
+def test_slopes_are_those_of_the_objective():
+    problem = PROBLEMS[0]
+    schedule = Schedule(problem)
+    while not schedule.served().all():
+        change, batch = schedule.insertions()
+        schedule.insert(int(np.argmin(change)), int(batch[np.argmin(change)]))
+    before, (by_error, by_progress) = schedule.objective(), schedule.slopes()
+    for j in range(problem.scenario.num_tasks):
+        other, step = schedule.copy(), 1e-6 * schedule.progress[j]
+        other.progress[j] += step
+        assert (before - other.objective()) / step == pytest.approx(by_progress[j], rel=1e-5)
+        other, step = schedule.copy(), 1e-6 * schedule.numerator[j]
+        other.numerator[j] += step
+        assert (other.objective() - before) / step == pytest.approx(by_error[j], rel=1e-5)
+
+
+def test_better_counts_untrained_tasks_first_and_round_off_not_at_all():
+    problem = PROBLEMS[0]
+    none, some = Schedule(problem), Schedule(problem)
+    change, batch = some.insertions()
+    some.insert(int(np.argmin(change)), int(batch[np.argmin(change)]))
+    assert some.better_than(none) and not none.better_than(some)
+    other = some.copy()
+    other.numerator *= 1 - 1e-14
+    assert other.value() < some.value() and not other.better_than(some)
+
+
 def test_first_session_of_a_task_pays_however_dear_energy_is():
     schedule = Schedule(Problem(scenario=plain_scenario(energy_weight=1e12)))
     change, _ = schedule.insertions()

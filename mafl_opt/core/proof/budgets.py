@@ -8,9 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.proof.chains import Chains
 from mafl_opt.core.proof.guards import ROUNDING
-from mafl_opt.core.proof.labels import Choices, least_within
 
 __all__ = ["Bracket", "Budgeted", "bracket", "sharpen"]
 
@@ -21,30 +19,26 @@ Bools = NDArray[np.bool_]
 #: Prices tried for each budget; the search ends by itself after some ten.
 _ROUNDS = 40
 #: Parts of the way from bound to ceiling that labels aim at, the cheap ones first.
-_AIMS = (0.1, 0.5, 1.0)
+_AIMS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 P = TypeVar("P", bound="Budgeted")
 
 
 class Budgeted(Protocol):
-    """Chains of which each owner can pay those within its budget."""
-
-    @property
-    def chains(self) -> Chains:
-        """The arcs."""
+    """Programs of which each has an owner and has to keep its budget."""
 
     @property
     def budget(self) -> Floats:
-        """Limits on what a chain uses, widened; (owners,)."""
+        """Limits on use, widened; (owners,)."""
 
-    def at(self, price: Floats) -> tuple[Floats, Floats]:
-        """Return the least of cost + price * use of each arc, rounded downwards, and its use."""
+    def cheapest(self, price: Floats) -> tuple[Floats, Floats]:
+        """Return the least of cost + price * use, rounded downwards, and its use; (owners,)."""
 
     def thriftiest(self) -> tuple[Floats, Floats]:
-        """Return the use of each arc's most thrifty choice, and what that costs."""
+        """Return the least use of each owner, and what that costs."""
 
-    def choices(self, price: Floats, reach: Floats) -> Choices:
-        """Return all choices with cost + price * use below the reach of their arc, (arcs,)."""
+    def within(self, price: Floats, bound: Floats, aim: Floats) -> Floats:
+        """Return a lower bound of the least cost within the budget, at most the aim; (owners,)."""
 
     def of_owners(self: P, chosen: Ints) -> P:
         """Return the program of some owners, in this order of numbers."""
@@ -85,9 +79,7 @@ def bracket(program: P, start: Floats, tolerance: float) -> Bracket:
     tolerance : float
         Where bound and ceiling are as close, the search ends.
     """
-    thrift, cost = program.thriftiest()
-    least, paid = program.chains.forward(thrift, cost)
-    good_use, good_cost = least[:, -1], paid[:, -1]
+    good_use, good_cost = program.thriftiest()
     possible = good_use <= program.budget
     out = Bracket(
         bound=np.where(possible, -np.inf, np.inf),
@@ -103,7 +95,7 @@ def bracket(program: P, start: Floats, tolerance: float) -> Bracket:
         if not rest.size:
             break
         budget = program.budget
-        value, used = (end[:, -1] for end in program.chains.forward(*program.at(price)))
+        value, used = program.cheapest(price)
         paid = price * budget
         lower = value - paid - ROUNDING * (np.abs(value) + paid)
         better = lower > out.bound[rest]
@@ -143,7 +135,7 @@ def sharpen(program: P, found: Bracket, tolerance: float) -> Floats:
     Returns
     -------
     least : (owners,)
-        A lower bound; where labels would become too many, one between bound and ceiling.
+        A lower bound, exact unless labels became too many.
     """
     least = found.bound.copy()
     rest = np.flatnonzero((found.ceiling - least > tolerance) & np.isfinite(least))
@@ -151,19 +143,9 @@ def sharpen(program: P, found: Bracket, tolerance: float) -> Floats:
         if not rest.size:
             break
         aim = found.bound[rest] + share * (found.ceiling[rest] - found.bound[rest])
-        value = _labelled(program.of_owners(rest), found.price[rest], aim)
-        least[rest] = np.fmax(least[rest], value)
-        # Below the aim it is exact; where labels were too many it stays as it is.
+        some = program.of_owners(rest)
+        value = some.within(found.price[rest], found.bound[rest], aim)
+        least[rest] = np.maximum(least[rest], value)
+        # Below the aim it is exact.
         rest = rest[value >= aim]
     return least
-
-
-def _labelled(program: Budgeted, price: Floats, aim: Floats) -> Floats:
-    chains, budget = program.chains, program.budget
-    cost, use = program.at(price)
-    before, _ = chains.forward(cost, use)
-    after = chains.backward(cost)
-    owner, start, end = chains.owner, chains.start, chains.end
-    reach = (aim + price * budget)[owner] - before[owner, start] - after[owner, end]
-    choices = program.choices(price, reach)
-    return least_within(chains, choices, budget, aim, price, after)

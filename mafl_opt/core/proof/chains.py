@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chains", "frontier"]
+__all__ = ["Chains", "by_owner", "frontier", "totals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -103,13 +103,30 @@ def frontier(owner: Ints, use: Floats, cost: Floats) -> Ints:
 
     An entry is beaten by one of at most its use and at most its cost.
     """
-    order = np.lexsort((cost, use, owner))
+    order = np.argsort(cost, kind="stable")
     size = order.size
     rank = np.empty(size, dtype=np.int64)
-    rank[np.argsort(cost[order], kind="stable")] = np.arange(size)
+    # Equal costs have the same rank.
+    rank[order] = np.append(0, (np.diff(cost[order]) > 0).cumsum())[:size]
+    order = order[by_owner(owner[order], use[order])]
     # Owners come one after the other, and within one the cost has to fall.
-    height = owner[order] * size + (size - 1 - rank)
+    height = owner[order] * size + (size - 1 - rank[order])
     kept = np.ones(size, dtype=bool)
     kept[1:] = height[1:] > np.maximum.accumulate(height)[:-1]
     chosen: Ints = order[kept]
     return chosen
+
+
+def totals(owner: Ints, value: Floats, owners: int) -> Floats:
+    """Return the sum of the values of each owner; (owners,)."""
+    return np.asarray(np.bincount(owner, weights=value, minlength=owners), dtype=np.float64)
+
+
+def by_owner(owner: Ints, value: Floats) -> Ints:
+    """Return the order of entries by owner, then value, then place; (entries,)."""
+    order = np.argsort(value, kind="stable")
+    few = int(owner.max(initial=0)) < 2**16
+    # Short integers are sorted by their digits, several times as fast.
+    number = owner[order].astype(np.uint16) if few else owner[order]
+    sorted_: Ints = order[np.argsort(number, kind="stable")]
+    return sorted_

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.proof.chains import Chains
 from mafl_opt.core.proof.guards import WIDENING
-from mafl_opt.core.proof.labels import Choices
+from mafl_opt.core.proof.labels import Choices, least_within
 from mafl_opt.core.proof.row_costs import RowCosts
 from mafl_opt.core.scenario import Scenario
 
@@ -93,7 +93,27 @@ class DevicePrograms:
         """Return the least cost of each row with the joules at `price` more, and its mini-batch."""
         return self.rows.least((self.joule + price)[self.chains.owner][self.arc])
 
+    def cheapest(self, price: Floats) -> tuple[Floats, Floats]:
+        """Return the least cost of each device with the joules at `price` more, and its energy."""
+        value, used = self.chains.forward(*self.at(price))
+        return value[:, -1], used[:, -1]
+
+    def within(self, price: Floats, bound: Floats, aim: Floats) -> Floats:
+        """Return the least cost within the budget, or the aim where that is smaller; (owners,)."""
+        cost, use = self.at(price)
+        before, _ = self.chains.forward(cost, use)
+        after = self.chains.backward(cost)
+        owner, start, end = self.chains.owner, self.chains.start, self.chains.end
+        reach = (aim + price * self.budget)[owner] - before[owner, start] - after[owner, end]
+        choices = self.choices(price, reach)
+        return least_within(self.chains, choices, self.budget, aim, price, after)
+
     def thriftiest(self) -> tuple[Floats, Floats]:
+        """Return the least energy of each device, and what that costs."""
+        least, paid = self.chains.forward(*self._thriftiest())
+        return least[:, -1], paid[:, -1]
+
+    def _thriftiest(self) -> tuple[Floats, Floats]:
         """Return the least energy of each arc, and what that costs."""
         if not self.first.size:
             return np.zeros(0), np.zeros(0)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.proof.chains import Chains, frontier
+from mafl_opt.core.proof.chains import frontier, totals
 from mafl_opt.core.proof.guards import ROUNDING
-from mafl_opt.core.proof.labels import Choices
+from mafl_opt.core.proof.options import Options
 
 __all__ = ["Items", "Knapsacks"]
 
@@ -53,33 +53,32 @@ class Items:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knapsacks:
-    """Multiple-choice knapsacks as chains over the devices, one owner a cap.
-
-    The charge is a negative cost, the step what is used of the budget.
+    """Multiple-choice knapsacks: of each device at most one choice, all within the budget.
 
     Attributes
     ----------
-    chains : Chains
-        One arc a cap and device.
-    choice : Choices
-        Sorted by arc.
+    owner : (arcs,)
+        The knapsack of each arc; an arc is a device in a knapsack.
     arc : (choices,)
-        The arc of each choice.
+        The arc of each choice; sorted by arc, then use.
     first : (arcs,)
         First choice of each arc.
+    cost, use : (choices,)
+        The charge, negative, and the step, both rounded downwards.
     budget : (owners,)
         theta_j, widened.
     """
 
-    chains: Chains
-    choice: Choices
+    owner: Ints
     arc: Ints
     first: Ints
+    cost: Floats
+    use: Floats
     budget: Floats
 
     @classmethod
     def of(cls, items: Items, budget: Floats) -> Knapsacks:
-        """Build the programs of all caps.
+        """Build the knapsacks of all caps.
 
         Parameters
         ----------
@@ -89,77 +88,72 @@ class Knapsacks:
             Widened.
         """
         items = items.unbeaten()
-        # Stages are the devices met, numbered anew.
-        _, stage = np.unique(items.device, return_inverse=True)
-        order = np.lexsort((items.step, stage, items.cap))
-        cap, stage = items.cap[order], stage[order]
-        new = np.ones(cap.size, dtype=bool)
-        new[1:] = (cap[1:] != cap[:-1]) | (stage[1:] != stage[:-1])
+        new = np.ones(items.cap.size, dtype=bool)
+        new[1:] = np.diff(items.cap) != 0
+        new[1:] |= np.diff(items.device) != 0
         first = np.flatnonzero(new)
-        stages = int(stage.max(initial=0)) + 1
         return cls(
-            chains=Chains(
-                busy=np.zeros((budget.size, stages + 1), dtype=bool), owner=cap[first],
-                start=stage[first], end=stage[first] + 1,
-            ),
-            choice=Choices(
-                owner=cap, start=stage, end=stage + 1,
-                cost=-items.charge[order] * (1 + ROUNDING),
-                use=items.step[order] * (1 - ROUNDING),
-            ),
-            arc=new.cumsum() - 1, first=first, budget=budget,
+            owner=items.cap[first], arc=new.cumsum() - 1, first=first,
+            cost=-items.charge * (1 + ROUNDING), use=items.step * (1 - ROUNDING), budget=budget,
         )  # fmt: skip
 
-    def at(self, price: Floats) -> tuple[Floats, Floats]:
-        """Return the least of cost + price * use of each arc, and the use of what has it."""
-        if not self.first.size:
-            return np.zeros(0), np.zeros(0)
-        priced = self._priced(price)
+    def cheapest(self, price: Floats) -> tuple[Floats, Floats]:
+        """Return the least of cost + price * use of each knapsack, and the use of what has it."""
+        priced, owners = self._priced(price), self.budget.size
+        if not priced.size:
+            return np.zeros(owners), np.zeros(owners)
         least = np.minimum.reduceat(priced, self.first)
         best = np.flatnonzero(priced == least[self.arc])
         use = np.zeros(least.size)
-        use[self.arc[best]] = self.choice.use[best]
-        return least, use
+        use[self.arc[best]] = self.use[best]
+        taken = least < 0
+        owner = self.owner[taken]
+        return totals(owner, least[taken], owners), totals(owner, use[taken], owners)
 
     def thriftiest(self) -> tuple[Floats, Floats]:
-        """Return the least use of each arc, and what that costs."""
-        return self.choice.use[self.first], self.choice.cost[self.first]
+        """Return use and cost of the empty set."""
+        return np.zeros(self.budget.size), np.zeros(self.budget.size)
 
-    def choices(self, price: Floats, reach: Floats) -> Choices:
-        """Return the choices that stay below the reach of their arc."""
-        return self._taken(np.flatnonzero(self._priced(price) < reach[self.arc]))
+    def within(self, price: Floats, bound: Floats, aim: Floats) -> Floats:
+        """Return the least cost within the budget, or the aim where that is smaller; (owners,).
+
+        Parameters
+        ----------
+        price : (owners,)
+        bound : (owners,)
+            Least of cost + price * use, less price * budget, rounded downwards.
+        aim : (owners,)
+        """
+        priced = self._priced(price)
+        least = np.minimum(np.minimum.reduceat(priced, self.first), 0.0)
+        loss = priced - least[self.arc]
+        room = aim - bound
+        some = np.flatnonzero(loss < room[self.owner][self.arc])
+        idle = np.flatnonzero(-least < room[self.owner])
+        options = Options.of(
+            owners=self.budget.size, arc_owner=self.owner,
+            arc=np.concatenate([idle, self.arc[some]]),
+            use=np.concatenate([np.zeros(idle.size), self.use[some]]),
+            loss=np.concatenate([-least[idle], loss[some]]),
+        )  # fmt: skip
+        return np.minimum(aim, bound + options.least_excess(self.budget, price, room))
 
     def of_owners(self, chosen: Ints) -> Knapsacks:
-        """Return the programs of some caps, numbered anew in ascending order."""
-        if chosen.size == self.chains.num_owners:
+        """Return some knapsacks, numbered anew in ascending order."""
+        if chosen.size == self.budget.size:
             return self
-        number = np.full(self.chains.num_owners, -1)
+        number = np.full(self.budget.size, -1)
         number[chosen] = np.arange(chosen.size)
-        arcs = number[self.chains.owner] >= 0
+        arcs = number[self.owner] >= 0
         rows = np.flatnonzero(arcs[self.arc])
         arc = (arcs.cumsum() - 1)[self.arc[rows]]
-        chains = Chains(
-            busy=self.chains.busy[chosen], owner=number[self.chains.owner[arcs]],
-            start=self.chains.start[arcs], end=self.chains.end[arcs],
-        )  # fmt: skip
-        choice = self._taken(rows)
-        renumbered = Choices(
-            owner=number[choice.owner], start=choice.start, end=choice.end, cost=choice.cost,
-            use=choice.use,
-        )  # fmt: skip
         return Knapsacks(
-            chains=chains, choice=renumbered, arc=arc,
-            first=np.searchsorted(arc, np.arange(chains.owner.size)), budget=self.budget[chosen],
+            owner=number[self.owner[arcs]], arc=arc,
+            first=np.searchsorted(arc, np.arange(np.count_nonzero(arcs))),
+            cost=self.cost[rows], use=self.use[rows], budget=self.budget[chosen],
         )  # fmt: skip
 
     def _priced(self, price: Floats) -> Floats:
-        paid = price[self.choice.owner] * self.choice.use
-        priced: Floats = self.choice.cost + paid - ROUNDING * (paid - self.choice.cost)
+        paid = price[self.owner][self.arc] * self.use
+        priced: Floats = self.cost + paid - ROUNDING * (paid - self.cost)
         return priced
-
-    def _taken(self, rows: Ints) -> Choices:
-        choice = self.choice
-        return Choices(
-            owner=choice.owner[rows], start=choice.start[rows], end=choice.end[rows],
-            cost=choice.cost[rows], use=choice.use[rows],
-        )  # fmt: skip

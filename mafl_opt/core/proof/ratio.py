@@ -15,6 +15,8 @@ from mafl_opt.core.scenario import Scenario
 __all__ = ["Ratio", "Survey"]
 
 Floats = NDArray[np.float64]
+#: Smallest progress of which all digits are there, and those of an error that goes with it.
+_TINY = 1e-290
 #: Ends of a range of A and of a range of Xi.
 Range = tuple[float, float, float, float]
 
@@ -120,6 +122,11 @@ class Ratio:
         return min(values) if all(map(math.isfinite, values)) else -math.inf
 
 
+def _least_of(progress: float) -> float:
+    """Return a lower bound of a progress computed with rounding, above zero if that is."""
+    return progress * (1 - ROUNDING) if progress >= _TINY else min(progress, math.ulp(0.0))
+
+
 @dataclass(slots=True, kw_only=True)
 class Survey:
     """What fact 6 needs of the sessions of each task (model page, section 6), block by block.
@@ -128,7 +135,7 @@ class Survey:
     ----------
     scenario : Scenario
     rate, smallest : (tasks,)
-        Least phi_s / a_s and least a_s met.
+        Least phi_s / a_s and least a_s > 0 met: sessions of steps that underflow train nothing.
     """
 
     scenario: Scenario
@@ -147,12 +154,16 @@ class Survey:
         progress = table.progress
         noise = table.noise * np.maximum(1.0 / table.batch_max - 1.0 / table.samples, 0.0)
         phi = table.systematic + noise
-        rates = np.divide(phi, progress, out=np.full(phi.shape, np.inf), where=progress > 0)
+        with np.errstate(over="ignore"):
+            rates = np.divide(phi, progress, out=np.full(phi.shape, np.inf), where=progress > 0)
+        # Numbers this small have few digits: nothing is known of their quotients.
+        rates[(progress > 0) & (progress < _TINY)] = 0.0
         tasks, none = self.scenario.num_tasks, np.zeros(0)
         for j in range(tasks):
             mine = table.task == j
             self.rate[j] = min(self.rate[j], rates[mine].min(initial=np.inf))
-            self.smallest[j] = min(self.smallest[j], progress[mine].min(initial=np.inf))
+            some = progress[mine & (progress > 0)]
+            self.smallest[j] = min(self.smallest[j], some.min(initial=np.inf))
         slots = self.scenario.num_slots
         half = 0.5 * self.scenario.tasks.step_cap
         filled = [[self._best.get((g, j), none).sum() for j in range(tasks)] for g in range(slots)]
@@ -185,7 +196,7 @@ class Survey:
                 Ratio(
                     task=j, weight=float(tasks.weight[j]), gap=gap * (1 - ROUNDING),
                     rate=float(self.rate[j]) * (1 - ROUNDING),
-                    smallest=float(self.smallest[j]) * (1 - ROUNDING), high=high * (1 + WIDENING),
+                    smallest=_least_of(float(self.smallest[j])), high=high * (1 + WIDENING),
                 )
             )  # fmt: skip
         return out

@@ -116,7 +116,9 @@ def _prices(
     if not (prices.error.any() or prices.progress.any()):
         words += "; it has no prices on progress and error, so it says little"
     of_sessions = int(np.isnan(prices.step_cap).sum())
-    if of_sessions:
+    if prices.of_patterns:
+        words += "; step caps are kept by patterns and have no price"
+    elif of_sessions:
         words += f"; {of_sessions} step caps have prices on single sessions and none of their own"
     if prices.energy is None:
         words += "; budgets are kept inside the devices, those of the tightest are priced here"

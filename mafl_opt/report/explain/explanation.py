@@ -175,8 +175,8 @@ class Explanation:
 def _bill(priced: PricedSession) -> str:
     parts = [
         f"{name.replace('_', ' ')} {format_number(getattr(priced, name))}"
-        for name in ("error", "energy", "uplink", "step_cap")
-        if getattr(priced, name) > 0
+        for name in ("error", "energy", "uplink", "step_cap", "slots")
+        if getattr(priced, name) != 0
     ]
     net = priced.net
     verdict = "costs more than it brings" if net >= 0 else "brings more than it costs"

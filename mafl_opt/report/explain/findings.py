@@ -141,8 +141,9 @@ class LimitFamily:
 class PricedSession:
     """The cheapest session of a device at the prices of a certificate, in units of the objective.
 
-    `brings` is what its progress is worth; `error`, `energy`, `uplink` and `step_cap` are what it
-    costs (model page, eq. 45a).
+    `brings` is what its progress is worth; `error`, `energy`, `uplink`, `step_cap` and `slots`,
+    the slots of its device with what counts of sessions cost, are what it costs (model page, eqs.
+    45a and 45d).
     """
 
     brings: float
@@ -150,11 +151,13 @@ class PricedSession:
     energy: float
     uplink: float
     step_cap: float
+    slots: float
 
     @property
     def net(self) -> float:
         """Costs less what it brings; below 0 it pays."""
-        return self.error + self.energy + self.uplink + self.step_cap - self.brings
+        costs = self.error + self.energy + self.uplink + self.step_cap + self.slots
+        return costs - self.brings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.proof.budgets import bracket
 from mafl_opt.core.proof.contents import read_certificate
-from mafl_opt.core.proof.leaves import DeviceSplit, Leaf
+from mafl_opt.core.proof.leaves import Counted, DeviceSplit, Leaf
 from mafl_opt.core.proof.local_sums import LocalSums
+from mafl_opt.core.proof.pattern_prices import PatternPrices
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.scenario import Scenario
@@ -42,14 +43,14 @@ class LeafPrices:
         Which one, from 1, of how many.
     holds_plan : bool
         Whether the plan lies in the leaf; otherwise it is the nearest one by progress.
-    tables : tuple of (PriceTable, weight)
+    tables : tuple of (PriceTable, weight), of (PatternPrices, weight) for kind patterns
     error, progress : (tasks,)
         lam_j and mu_j.
     uplink : (slots,)
         Per upload.
     step_cap : (slots, tasks)
         Per unit of step; NaN where sessions have prices of their own, which say what the cap as it
-        is costs (model page, eq. 44) and nothing of a larger one.
+        is costs (model page, eq. 44) and nothing of a larger one, and where patterns keep the cap.
     energy : (devices,) or None
         Per J; ``None`` where each device keeps its own budget.
     """
@@ -58,16 +59,35 @@ class LeafPrices:
     leaf: int
     leaves: int
     holds_plan: bool
-    tables: tuple[tuple[PriceTable, float], ...]
+    tables: tuple[tuple[PriceTable | PatternPrices, float], ...]
     error: Floats
     progress: Floats
     uplink: Floats
     step_cap: Floats
     energy: Floats | None
 
+    @property
+    def of_patterns(self) -> bool:
+        """Whether step caps are kept by patterns, and slots of devices have prices."""
+        return isinstance(self.tables[0][0], PatternPrices)
+
     def charges(self, scenario: Scenario, rows: SessionTable) -> Floats:
         """Return what the step caps charge each row, (rows,)."""
-        return np.asarray(sum(w * entry.charges(scenario, rows) for entry, w in self.tables))
+        charged = np.zeros(len(rows))
+        for entry, weight in self.tables:
+            if isinstance(entry, PriceTable):
+                charged += weight * entry.charges(scenario, rows)
+        return charged
+
+    def occupied(self, scenario: Scenario, rows: SessionTable) -> Floats:
+        """Return what each row costs for the slots of its device and for being counted, (rows,)."""
+        charged = np.zeros(len(rows))
+        for entry, weight in self.tables:
+            if isinstance(entry, PatternPrices):
+                added, taken = entry.count_prices(scenario)
+                charged += weight * (added - taken)[rows.device, rows.task]
+                charged += weight * entry.occupied(rows)
+        return charged
 
     def budget_price(self, scenario: Scenario, device: int) -> float:
         """Price of the budget of a device, per J: the table's, or the best one for it alone.
@@ -85,10 +105,11 @@ class LeafPrices:
         busy = np.zeros((1, scenario.num_slots + 1), dtype=bool)
         price = 0.0
         for entry, weight in self.tables:
-            programs = entry.programs(scenario, rows, busy)
-            tolerance = _BUDGET_TOLERANCE * float(np.abs(programs.minima()).sum())
-            found = bracket(programs, np.zeros(1), tolerance)
-            price += weight * float(found.price[0])
+            if isinstance(entry, PriceTable):
+                programs = entry.programs(scenario, rows, busy)
+                tolerance = _BUDGET_TOLERANCE * float(np.abs(programs.minima()).sum())
+                found = bracket(programs, np.zeros(1), tolerance)
+                price += weight * float(found.price[0])
         return price
 
 
@@ -122,12 +143,17 @@ def choose_prices(
     def mixed(name: str) -> Floats:
         return np.asarray(sum(weight * getattr(entry, name) for entry, weight in chosen))
 
-    of_sessions = np.any([entry.is_listed for entry, _ in chosen], axis=0)
+    step_cap = np.zeros((scenario.num_slots, scenario.num_tasks))
+    for entry, weight in chosen:
+        if isinstance(entry, PriceTable):
+            step_cap += np.where(entry.is_listed, np.nan, weight * entry.steps)
+        else:
+            step_cap[:] = np.nan
     with_energy = all(entry.energy is not None for entry, _ in chosen)
     return LeafPrices(
         kind=str(certificate["kind"]), leaf=number + 1, leaves=len(leaves), holds_plan=holds,
         tables=chosen, error=mixed("error"), progress=mixed("progress"), uplink=mixed("uplink"),
-        step_cap=np.where(of_sessions, np.nan, mixed("steps")),
+        step_cap=step_cap,
         energy=mixed("energy") if with_energy else None,
     )  # fmt: skip
 
@@ -156,6 +182,10 @@ def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) ->
         off = misses(progress, leaf.low, leaf.high)
         within = off <= _SEAM and misses(ratio, leaf.ratio_low, leaf.ratio_high) <= _SEAM
         within = within and misses(excess, leaf.excess_low, leaf.excess_high) <= _SEAM
+        within = within and all(
+            least <= _count(counted, sessions) <= most
+            for counted, (least, most) in leaf.counts.items()
+        )
         if within and all(
             _on_side(split, sessions) for splits in leaf.by_device().values() for split in splits
         ):
@@ -163,6 +193,17 @@ def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) ->
         if off < least:
             nearest, least = number, off
     return nearest, False
+
+
+def _count(counted: Counted, sessions: Sessions) -> int:
+    """Return how many sessions of a plan are counted."""
+    device, task = counted
+    mine = np.ones(len(sessions), dtype=bool)
+    if device is not None:
+        mine &= sessions.device == device
+    if task is not None:
+        mine &= sessions.task == task
+    return int(mine.sum())
 
 
 def _on_side(split: DeviceSplit, sessions: Sessions) -> bool:

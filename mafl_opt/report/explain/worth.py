@@ -162,12 +162,13 @@ def _add_prices(
     batch = _best_batch(rows, prices.error[j], joule)
     error, energy = prices.error[j] * _error(rows, batch), joule * rows.energy_j(batch)
     uplink, cap = prices.uplink[rows.upload - 1], prices.charges(scenario, rows)
+    slots = prices.occupied(scenario, rows)
     gained = prices.progress[j] * rows.progress
-    first = _least(rows, error + energy + uplink + cap - gained, out.net)
+    first = _least(rows, error + energy + uplink + cap + slots - gained, out.net)
     for k in first[np.isin(rows.device[first], list(wanted))].tolist():
         out.priced[int(rows.device[k])] = PricedSession(
             brings=float(gained[k]), error=float(error[k]), energy=float(energy[k]),
-            uplink=float(uplink[k]), step_cap=float(cap[k]),
+            uplink=float(uplink[k]), step_cap=float(cap[k]), slots=float(slots[k]),
         )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Backend `minlp`: the lifted form as a mixed-integer linear program through Pyomo and HiGHS.
 
-First the master's linear relaxation on boxes of A_j, which gives prices and the certified bound
-(`solvers.branching`); then the master itself on what is left (`search`), whose bound is HiGHS's
-word. With ``pyomo_solver`` P in natural form goes to that solver instead, and what it returns is
-rounded and improved; no bound is taken from it.
+First the linear relaxation on boxes of A_j, which gives prices and the certified bound
+(`solvers.branching`); then the integer program on the boxes left open (`search`), whose bound is
+HiGHS's word. With ``pyomo_solver`` P in natural form goes to that solver instead, and what it
+returns is rounded and improved; no bound is taken from it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from typing import Any
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Run
-from mafl_opt.solvers.branching import branch, certificate, objective_ceiling, verdict
+from mafl_opt.solvers.branching import branch, certificate, verdict
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
 from mafl_opt.solvers.minlp.engine import highs_version
 from mafl_opt.solvers.minlp.other import solve_natural
-from mafl_opt.solvers.minlp.relaxation import LinearRelaxation
-from mafl_opt.solvers.minlp.search import gap_reached, search
+from mafl_opt.solvers.minlp.search import LinearRelaxation, gap_reached, search
 from mafl_opt.solvers.recovery import polish, warm_up
 
 __all__ = ["Minlp"]
 
-_MOST_BOXES = 12
+_MOST_BOXES = 8
 
 
 class Minlp:
@@ -52,7 +51,7 @@ class Minlp:
                 most_boxes=_MOST_BOXES,
             )  # fmt: skip
             if not gap_reached(run):
-                search(run, improver, leaves, objective_ceiling(run.problem))
+                search(run, improver, leaves)
             if not gap_reached(run):
                 polish(run, improver)
         proof = _certificate(run, leaves)
@@ -72,5 +71,5 @@ def _certificate(run: Run, leaves: list[Leaf]) -> dict[str, Any] | None:
         return proof
     return {
         "kind": "milp", "bound": min(run.bound, run.objective), "proved": proof,
-        "claimed_by": f"{highs_version()} and minlp's search around it",
+        "claimed_by": highs_version(),
     }  # fmt: skip

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pyomo.environ as pyo
 from pyomo.opt import ProblemFormat
 from pyomo.repn.plugins.nl_writer import NLWriter
@@ -15,19 +16,17 @@ from mafl_opt.core.files import atomic_path
 from mafl_opt.formulations.boxes import box_rules
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
-from mafl_opt.solvers.branching import branch, objective_ceiling
+from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.improve import Improver
-from mafl_opt.solvers.leaves import Leaf
+from mafl_opt.solvers.leaves import Leaf, reprice
 from mafl_opt.solvers.minlp.natural import natural_model
-from mafl_opt.solvers.minlp.relaxation import LinearRelaxation
-from mafl_opt.solvers.minlp.search import left_open, make_master
+from mafl_opt.solvers.minlp.search import LinearRelaxation, make_master
 from mafl_opt.solvers.recovery import warm_up
 
 __all__ = ["export_model"]
 
 _NATURAL = (".nl", ".gms")
 _MASTER = ".mps"
-_PIECES = 4
 
 
 def export_model(problem: Problem, path: str | Path) -> None:
@@ -98,13 +97,18 @@ def _master(problem: Problem) -> pyo.ConcreteModel:
             problem.untrainable_task,
         )  # fmt: skip
     run = Run(problem=problem, options=Options(gap=0.0))
-    improver = Improver(problem, 0, run.stop)
-    warm_up(run, improver)
-    leaves: list[Leaf] = []
-    branch(run, improver, lambda top: LinearRelaxation(problem, top).solve, leaves, most_boxes=1)
+    warm_up(run, Improver(problem, 0, run.stop))
     top = min(run.objective, objective_ceiling(problem))
     rules = box_rules(problem)
-    left = left_open(problem, rules, leaves, top)
-    if left is None:
+    low, high = rules.root(top)
+    point = LinearRelaxation(problem, top).solve(rules.box(low, high, top), top, None)
+    if point is None:
+        raise InputError("scenario", "one whose linear relaxation can be solved", "a larger one")
+    leaf = Leaf(low=low, high=high, bound=-np.inf, prices=point.prices)
+    leaf = reprice(problem, rules, leaf, point.prices, top)
+    if leaf.bound >= top:
         raise InputError("scenario", "one with a plan left to look for", "an optimal one at once")
-    return make_master(problem, rules, left, top, _PIECES).model
+    master = make_master(problem, rules, leaf, top)
+    if master is None:
+        raise InputError("scenario", "one whose integer program fits in memory", "a larger one")
+    return master.model

@@ -1,300 +1,244 @@
-"""The master: P's lifted form as a mixed-integer linear program, in Pyomo, solved by HiGHS.
+"""The lifted form as a linear program in Pyomo, with or without integers.
 
-Variables: z_p in [0, 1] for every point (column and corner of its batch polygon, see `points`),
-y_s = sum of the z of session s, and the totals N_j, A_j with t_j below N_j / A_j. All scaled:
-energy by the budget, N by Gamma', A by half the step caps' sum, the objective by the incumbent.
+Variables: z_p in [0, 1] for every point (column and batch size), and for every weighted task the
+totals N_j and A_j and t_j below N_j / A_j. Scaled as `boxes.UnitScales` says: A_j by the most that
+caps admit, the terms of the objective by an objective that a plan must stay below.
 
-The ratio is cut into pieces of the range of A_j, one binary each (`pieces`); tangents are added
-between solves, where the last solution lies.
+On a range [a, a'] of A_j the ratio is replaced by linear functions below it. With R >= 0 in
+N = Gamma' + rho A + R, by (42) of the model page, it is Gamma'/A + rho + R/A, and for R in [0, R_u]
+
+    R/A >= R/a'    and    R/A >= R/a + R_u (1/A - 1/a),
+
+the second because (R_u - R)(1/a - 1/A) >= 0. 1/A >= (2 - A/p)/p, its tangents at any p, makes both
+linear; tangents are added between solves, where the last solution lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyomo.environ as pyo
 from numpy.typing import NDArray
+from pyomo.core.expr.numeric_expr import LinearExpression
 
+from mafl_opt.core.check import TOLERANCE
 from mafl_opt.formulations.bound import initial_error
 from mafl_opt.formulations.boxes import BoxRules
 from mafl_opt.formulations.pricing import Prices
 from mafl_opt.formulations.problem import Problem
-from mafl_opt.solvers.minlp.pieces import Piece, cut_pieces
+from mafl_opt.solvers.leaves import RelaxedPoint
 from mafl_opt.solvers.minlp.points import Points
-from mafl_opt.solvers.minlp.rows import ELASTIC, SMALLEST, WIDE, Scales, groups, kept, row
 
-__all__ = ["Master", "Totals"]
+__all__ = ["Master"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_FIRST_TANGENTS = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Totals:
-    """N_j, A_j and what the master thinks N_j / A_j is; arrays of shape (weighted tasks,)."""
-
-    numerator: Floats
-    progress: Floats
-    ratio: Floats
+# What the checker lets a limit be missed by, with a little to spare, so that a bound holds for
+# every plan it accepts.
+_WIDE = 2.0 * TOLERANCE
+# HiGHS drops smaller coefficients. Dropping one from a sum that is bounded above, or that makes N,
+# only lowers the bound; a progress is raised to this instead.
+_SMALLEST = 2e-9
+# Cost of leaving a box by the whole scale of N or A, in scaled objectives: above any true price.
+_ELASTIC = 100.0
+_FIRST_TANGENTS = 6
+# Tangents are taken at this and above, so that their factors are of a size HiGHS can work with.
+_STEEPEST = 1e-4
 
 
 class Master:
-    """The mixed-integer linear program on some points and a range of A.
+    """The linear program on some points; `frame` sets the box.
 
     Parameters
     ----------
     problem : Problem
+    rules : BoxRules
     points : Points
-    scale : float
-        Typical objective, by which the objective is divided.
-    integer : str
-        ``"point"``: every z is binary; ``"session"``: every y; ``"none"``: the linear relaxation,
-        which may leave its box at a high price so that every box gives prices.
+        Those that no plan below `top` can hold are left out.
+    top : float
+        Objective that a plan must stay below.
+    integer : bool
+        Whether z is binary. If not, the program may leave its box at a high price, so that every
+        box gives prices.
     """
 
-    def __init__(self, problem: Problem, points: Points, scale: float, integer: str) -> None:
-        self.problem, self.points, self.scale, self.integer = problem, points, scale, integer
-        s, c = problem.scenario, problem.columns
+    def __init__(
+        self, problem: Problem, rules: BoxRules, points: Points, top: float, *, integer: bool
+    ) -> None:
+        s = problem.scenario
+        self.problem, self.rules, self.top = problem, rules, top
+        self.scales = rules.scales(top)
+        own = problem.columns.take(points.column)
+        error = own.error_at(points.batch) * self.scales.error[own.task]
+        energy = own.energy(points.batch)
+        joule = s.energy_weight * energy / top
+        keep = (error <= 1.0 + _WIDE) & (joule <= 1.0 + _WIDE)
+        self.points, own = points.take(keep), own.take(keep)
         self.used = np.flatnonzero(s.tasks.weight > 0)
-        scales = self.scales = Scales.of(problem)
-        self.by_error, self.by_progress = scales.error, scales.progress
-        self.by_energy = scales.energy
-        own = c.take(points.column)
-        self._names, self._session = np.unique(
-            np.stack([own.device, own.task, own.receive, own.upload]), axis=1, return_inverse=True
-        )
-        self._session = self._session.ravel()
         self.model = m = pyo.ConcreteModel(name="master")
-        m.z = pyo.Var(
-            range(len(points)), bounds=(0, 1),
-            domain=pyo.Binary if integer == "point" else pyo.Reals,
-        )  # fmt: skip
-        m.y = pyo.Var(
-            range(self._names.shape[1]), bounds=(0, 1),
-            domain=pyo.Reals if integer == "none" else pyo.Binary,
-        )  # fmt: skip
-        m.N = pyo.Var(self.used.tolist(), bounds=(0, None))
-        m.A = pyo.Var(self.used.tolist(), bounds=(0, None))
-        m.t = pyo.Var(self.used.tolist(), bounds=(0, None))
-        slack_bound = None if integer == "none" else 0
-        m.excess = pyo.Var(self.used.tolist(), bounds=(0, slack_bound))
-        m.lack = pyo.Var(self.used.tolist(), bounds=(0, slack_bound))
-        self._z, self._y = list(m.z.values()), list(m.y.values())
-        self._schedule_rows()
-        self._total_rows()
-        factor = (s.tasks.weight * self.by_error / self.by_progress / scale)[self.used]
-        energy = s.energy_weight * points.energy / scale
+        domain = pyo.Binary if integer else pyo.Reals
+        m.z = pyo.Var(range(len(self.points)), bounds=(0, 1), domain=domain)
+        tasks = self.used.tolist()
+        m.N, m.A, m.t = (pyo.Var(tasks, bounds=(0, None)) for _ in range(3))
+        m.excess, m.lack = (pyo.Var(tasks, bounds=(0, 0 if integer else None)) for _ in range(2))
+        self._z = list(m.z.values())
+        self._add_limits(own, energy[keep])
+        self._add_totals(own, error[keep])
         loose = [*m.excess.values(), *m.lack.values()]
-        m.cost = pyo.Objective(
-            expr=row([*factor, *energy, *[ELASTIC] * len(loose)], [*m.t.values(), *self._z, *loose])
-        )
+        factors = [*[1.0] * len(tasks), *_kept(joule[keep]), *[_ELASTIC] * len(loose)]
+        m.cost = pyo.Objective(expr=_row(factors, [*m.t.values(), *self._z, *loose]))
 
-    # -- rows ------------------------------------------------------------------------------
-
-    def _schedule_rows(self) -> None:
-        s, m, p = self.problem.scenario, self.model, self.points
-        device, _, receive, upload = self._names
-        link = pyo.ConstraintList()
-        m.link = link
-        for session, where in enumerate(groups(self._session, self._names.shape[1])):
-            link.add(row([*[1.0] * where.size, -1.0], [*self._at(where), self._y[session]]) == 0)
+    def _add_limits(self, own: Any, energy: Floats) -> None:
+        s, m = self.problem.scenario, self.model
+        slots, tasks = s.num_slots, s.num_tasks
+        ones = np.ones(len(own))
         m.exclusive = pyo.ConstraintList()
-        for i in range(s.num_devices):
-            for g in range(s.num_slots):
-                busy = np.flatnonzero((device == i) & (receive <= g) & (upload > g))
-                if busy.size:
-                    m.exclusive.add(row([1.0] * busy.size, [self._y[k] for k in busy]) <= 1)
-        own = self.problem.columns.take(p.column)
-        m.uplink = pyo.Constraint(range(s.num_slots))
-        m.step_cap = pyo.Constraint(range(s.num_slots * s.num_tasks))
-        m.energy = pyo.Constraint(range(s.num_devices))
-        for g in range(s.num_slots):
-            ending = np.flatnonzero(upload == g + 1)
-            if ending.size:
-                most = int(s.network.uplink_capacity[g])
-                m.uplink[g] = row([1.0] * ending.size, [self._y[k] for k in ending]) <= most
-        step = kept(own.step / s.tasks.step_cap[own.task])
-        rows = (own.upload - 1) * s.num_tasks + own.task
-        self._fill(m.step_cap, rows, step, np.ones(s.num_slots * s.num_tasks))
-        spent = kept(p.energy / self.by_energy[own.device])
-        limit = s.devices.energy_budget_j / self.by_energy
-        self._fill(m.energy, own.device, spent, limit)
+        for g in range(slots):
+            inside = np.flatnonzero((own.receive <= g) & (own.upload > g))
+            for where in _groups(own.device[inside], s.num_devices):
+                if where.size:
+                    m.exclusive.add(_row(ones[where], self._at(inside[where])) <= 1)
+        m.uplink, m.step_cap, m.energy = (pyo.Constraint(pyo.Any) for _ in range(3))
+        last = own.upload - 1
+        self._fill(m.uplink, last, ones, s.network.uplink_capacity.astype(float))
+        step = own.step / s.tasks.step_cap[own.task]
+        self._fill(m.step_cap, last * tasks + own.task, step, np.ones(slots * tasks))
+        budget = s.devices.energy_budget_j
+        self._joule = np.where(budget > 0, budget, 1.0)
+        self._fill(m.energy, own.device, energy / self._joule[own.device], budget / self._joule)
 
     def _fill(self, rows: Any, key: Ints, value: Floats, limit: Floats) -> None:
-        for k, where in enumerate(groups(key, limit.size)):
+        value = _kept(value)
+        for k, where in enumerate(_groups(key, limit.size)):
             if where.size:
-                expr = row(value[where], self._at(where))
-                rows[k] = expr <= float(limit[k]) + WIDE
+                rows[k] = _row(value[where], self._at(where)) <= float(limit[k]) + _WIDE
 
-    def _total_rows(self) -> None:
-        m, p = self.model, self.points
-        c = self.problem.columns
-        task = c.task[p.column]
-        start = initial_error(self.problem.scenario) / self.by_error
-        error = kept(p.error / self.by_error[task])
-        progress = np.maximum(c.progress[p.column] / self.by_progress[task], SMALLEST)
-        m.numerator = pyo.Constraint(self.used.tolist())
-        m.progress = pyo.Constraint(self.used.tolist())
-        for j in self.used.tolist():
-            own = np.flatnonzero(task == j)
-            z = self._at(own)
-            spent = row([*error[own], -1.0, -1.0], [*z, m.N[j], m.excess[j]])
-            m.numerator[j] = spent <= -float(start[j])
-            m.progress[j] = row([*progress[own], -1.0, 1.0], [*z, m.A[j], m.lack[j]]) >= 0.0
-
-    def frame(self, rules: BoxRules, low: Floats, high: Floats, top: float, pieces: int) -> None:
-        """Set the range of A and cut it into pieces.
-
-        Parameters
-        ----------
-        rules : BoxRules
-        low, high : (tasks,)
-            Range of A_j.
-        top : float
-            Objective that a plan must stay below.
-        pieces : int
-            Parts of the range of every task, of equal ratio.
-        """
+    def _add_totals(self, own: Any, error: Floats) -> None:
         m = self.model
-        for name in ("pick", "part_N", "part_A", "part_t", "shape", "tangent"):
-            if hasattr(m, name):
-                m.del_component(name)
-        index = [(j, k) for j in self.used.tolist() for k in range(pieces)]
-        whole = self.integer == "none"
-        m.pick = pyo.Var(index, bounds=(0, 1), domain=pyo.Reals if whole else pyo.Binary)
-        m.part_N = pyo.Var(index, bounds=(0, None))
-        m.part_A = pyo.Var(index, bounds=(0, None))
-        m.part_t = pyo.Var(index, bounds=(0, None))
-        m.shape = pyo.ConstraintList()
-        m.tangent = pyo.ConstraintList()
-        self._pieces: dict[tuple[int, int], Piece] = {}
+        start = initial_error(self.problem.scenario) * self.scales.error
+        error = _kept(error)
+        progress = np.maximum(own.progress / self.scales.progress[own.task], _SMALLEST)
+        m.numerator, m.progress = (pyo.Constraint(pyo.Any) for _ in range(2))
+        by_task = _groups(own.task, self.problem.scenario.num_tasks)
         for j in self.used.tolist():
-            edges = np.geomspace(low[j], high[j], pieces + 1)
-            keys = [(j, k) for k in range(pieces)]
-            m.shape.add(row([1.0] * pieces, [m.pick[k] for k in keys]) == 1)
-            for parts, total in ((m.part_N, m.N), (m.part_A, m.A), (m.part_t, m.t)):
-                expr = row([*[1.0] * pieces, -1.0], [*[parts[k] for k in keys], total[j]])
-                m.shape.add(expr == 0)
-            for k, piece in zip(keys, cut_pieces(rules, j, edges, top, self.scales), strict=True):
-                self._pieces[k] = piece
-                v = (m.pick[k], m.part_N[k], m.part_A[k], m.part_t[k])
-                for part in piece.shape():
-                    m.shape.add(row(part, v) >= 0)
-                for at in np.linspace(piece.low, piece.high, _FIRST_TANGENTS):
-                    for part in piece.tangents(float(at)):
-                        m.tangent.add(row(part, v) >= 0)
+            z = self._at(by_task[j])
+            made = _row([*error[by_task[j]], -1.0, -1.0], [*z, m.N[j], m.excess[j]])
+            m.numerator[j] = made <= -float(start[j])
+            m.progress[j] = _row([*progress[by_task[j]], -1.0, 1.0], [*z, m.A[j], m.lack[j]]) >= 0.0
 
-    def tighten(self, values: dict[str, Floats]) -> None:
-        """Add tangents where the last solution lies."""
+    # -- the box ---------------------------------------------------------------------------
+
+    def frame(self, low: Floats, high: Floats) -> None:
+        """Set the range of A_j and with it the rows below the ratio; (tasks,) each, unscaled."""
+        m, rules, scales = self.model, self.rules, self.scales
+        m.del_component("box")
+        m.del_component("tangent")
+        m.box, m.tangent = pyo.ConstraintList(), pyo.ConstraintList()
+        start = initial_error(self.problem.scenario) * scales.error * (1 - _WIDE)
+        slope = rules.slope * rules.weight / self.top * (1 - _WIDE)
+        room = (self.top - rules.rest) / self.top * (1 + _WIDE)
+        self._low = low / scales.progress * (1 - _WIDE)
+        self._high = high / scales.progress * (1 + _WIDE)
+        self._start, self._slope = start, slope
+        self._excess = np.maximum((room - slope) * self._high - start, 0.0)
+        for j in self.used.tolist():
+            m.box.add(_row([1.0], [m.A[j]]) >= float(self._low[j]))
+            m.box.add(_row([1.0], [m.A[j]]) <= float(self._high[j]))
+            rising = slope[j] if slope[j] >= _SMALLEST else 0.0
+            m.box.add(_row([1.0, -rising], [m.N[j], m.A[j]]) >= float(start[j]))
+            m.box.add(_row([1.0, -room[j]], [m.N[j], m.A[j]]) <= 0.0)
+            first = max(float(self._low[j]), _STEEPEST)
+            for at in np.geomspace(first, max(float(self._high[j]), first), _FIRST_TANGENTS):
+                self._add_tangents(j, float(at))
+
+    def _tangents(self, j: int, at: float) -> Iterable[tuple[Sequence[float], float]]:
+        """Both underestimators with the tangent of 1/A at `at`: (t, N, A) factors, constant."""
+        start, slope = float(self._start[j]), float(self._slope[j])
+        ends = ((float(self._high[j]), 0.0), (float(self._low[j]), float(self._excess[j])))
+        for end, extra in ends:
+            if end < _STEEPEST:
+                continue
+            # t >= Gamma'/A + rho + (N - Gamma' - rho A) / end + extra (1/A - 1/end)
+            gain = start + extra
+            factors = (1.0, -1.0 / end, gain / at**2 + slope / end)
+            yield factors, 2.0 * gain / at + slope - gain / end
+
+    def _add_tangents(self, j: int, at: float) -> None:
         m = self.model
-        for k, pick, progress in zip(self._pieces, values["pick"], values["part_A"], strict=True):
-            if pick > 0.5:
-                v = (m.pick[k], m.part_N[k], m.part_A[k], m.part_t[k])
-                for part in self._pieces[k].tangents(float(progress / pick)):
-                    m.tangent.add(row(part, v) >= 0)
+        for factors, constant in self._tangents(j, at):
+            m.tangent.add(_row(factors, [m.t[j], m.N[j], m.A[j]]) >= constant)
 
-    def loose(self, values: dict[str, Floats]) -> float:
-        """How far 1/A is from its tangents at a solution, in scaled objectives."""
-        s, total = self.problem.scenario, 0.0
-        for (j, k), pick, a, n, t in zip(
-            self._pieces, values["pick"], values["part_A"], values["part_N"], values["part_t"],
-            strict=True,
-        ):  # fmt: skip
-            if pick > 0.5:
-                parts = self._pieces[j, k].tangents(a / pick)
-                short = max(-float(np.dot(part, (pick, n, a, t))) for part in parts)
-                factor = s.tasks.weight[j] * self.by_error[j] / self.by_progress[j] / self.scale
-                total += max(short, 0.0) * float(factor)
-        return total
-
-    def complete(self) -> None:
-        """Give y, the totals and the pieces the values that follow from those of z."""
-        m, c = self.model, self.problem.columns
-        z = np.array([entry.value for entry in self._z])
-        used = np.bincount(self._session, z, minlength=len(self._y))
-        for entry, value in zip(self._y, used, strict=True):
-            entry.set_value(float(value), skip_validation=True)
-        column = self.points.column
-        task = c.task[column]
-        tasks = self.by_error.size
-        a = np.bincount(task, c.progress[column] * z, minlength=tasks).astype(np.float64)
-        n = np.bincount(task, self.points.error * z, minlength=tasks).astype(np.float64)
-        n = (n + initial_error(self.problem.scenario)) / self.by_error
-        a = a / self.by_progress
-        for (j, k), piece in self._pieces.items():
-            inside = piece.low <= a[j] < piece.high
-            values = (1.0, n[j], a[j], n[j] / a[j]) if inside else (0.0, 0.0, 0.0, 0.0)
-            for parts, value in zip((m.pick, m.part_N, m.part_A, m.part_t), values, strict=True):
-                parts[j, k].set_value(float(value), skip_validation=True)
-        for j in self.used.tolist():
-            ratio = n[j] / a[j] if a[j] > 0 else 0.0
-            for total, value in ((m.N, n[j]), (m.A, a[j]), (m.t, ratio)):
-                total[j].set_value(float(value), skip_validation=True)
+    def tighten(self, values: dict[str, Floats], worth: float) -> bool:
+        """Add tangents where a solution is below them by more than `worth` in scaled objectives."""
+        added = False
+        for j, n, a, t in zip(
+            self.used.tolist(), values["N"], values["A"], values["t"], strict=True
+        ):
+            missed = (
+                constant - float(np.dot(factors, (t, n, a)))
+                for factors, constant in self._tangents(j, max(a, _STEEPEST))
+            )
+            if a >= _STEEPEST and max(missed, default=0.0) > worth:
+                self._add_tangents(j, float(a))
+                added = True
+        return added
 
     # -- reading ---------------------------------------------------------------------------
 
     def variables(self) -> dict[str, list[Any]]:
-        """All variables by name, in a fixed order."""
-        m = self.model
-        return {
-            name: list(getattr(m, name).values())
-            for name in ("z", "N", "A", "t", "pick", "part_A", "part_N", "part_t")
-        }
+        """Variables that are read, by name, in a fixed order."""
+        return {name: list(getattr(self.model, name).values()) for name in ("z", "N", "A", "t")}
 
-    def totals(self, values: dict[str, Floats]) -> Totals:
-        """Totals of a solution, unscaled."""
-        by_n, by_a = self.by_error[self.used], self.by_progress[self.used]
-        return Totals(
-            numerator=values["N"] * by_n, progress=values["A"] * by_a,
-            ratio=values["t"] * by_n / by_a,
+    def point(
+        self, value: float, values: dict[str, Floats], duals: Callable[[list[Any]], Floats]
+    ) -> RelaxedPoint:
+        """Return a solution of the relaxation unscaled; `duals` gives those of some rows."""
+        wish = np.zeros(len(self.problem.columns))
+        np.add.at(wish, self.points.column, values["z"])
+        error, progress = self.scales.error[self.used], self.scales.progress[self.used]
+        return RelaxedPoint(
+            value=value * self.top, x=np.clip(wish, 0.0, 1.0), numerator=values["N"] / error,
+            progress=values["A"] * progress, ratio=values["t"] / (error * progress),
+            prices=self._prices(duals),
         )  # fmt: skip
 
-    def ratio_loss(self, values: dict[str, Floats]) -> float:
-        """How far the totals of a solution are from their true ratios, by the scale."""
-        found, weight = self.totals(values), self.problem.scenario.tasks.weight[self.used]
-        true = found.numerator / found.progress
-        return float(weight @ (true - found.ratio)) / self.scale
-
-    def prices(self, duals: Callable[[list[Any]], Floats]) -> Prices:
-        """Prices from the duals of the linear relaxation; `duals` gives those of some rows."""
+    def _prices(self, duals: Callable[[list[Any]], Floats]) -> Prices:
         s, m = self.problem.scenario, self.model
 
         def read(rows: Any, size: int) -> Floats:
             out = np.zeros(size)
             index = list(rows.keys())
-            out[index] = np.abs(duals([rows[k] for k in index])) * self.scale
+            out[index] = np.abs(duals([rows[k] for k in index])) * self.top
             return out
 
-        error = read(m.numerator, s.num_tasks) / self.by_error
-        progress = read(m.progress, s.num_tasks) / self.by_progress
         caps = read(m.step_cap, s.num_slots * s.num_tasks).reshape(s.num_slots, s.num_tasks)
         return Prices(
-            numerator=error, progress=progress, uplink=read(m.uplink, s.num_slots),
-            step_cap=caps / s.tasks.step_cap,
-            energy=read(m.energy, s.num_devices) / self.by_energy,
+            numerator=read(m.numerator, s.num_tasks) * self.scales.error,
+            progress=read(m.progress, s.num_tasks) / self.scales.progress,
+            uplink=read(m.uplink, s.num_slots), step_cap=caps / s.tasks.step_cap,
+            energy=read(m.energy, s.num_devices) / self._joule,
         )  # fmt: skip
-
-    def wish(self, z: Floats) -> Floats:
-        """How much of every column a solution uses; (columns,), in [0, 1]."""
-        out = np.zeros(len(self.problem.columns))
-        np.add.at(out, self.points.column, z)
-        return np.clip(out, 0.0, 1.0)
-
-    def margin(self) -> float:
-        """Return how much too high HiGHS's tolerances can make its bound, unscaled.
-
-        A reduced cost may have the wrong sign by the dual tolerance, 1e-7, and costs that much
-        times the variable's range: every device fills each slot once at most, and the totals are a
-        few units. Nodes are cut off within 1e-6 (feasibility and absolute gap) of the objective.
-        """
-        s = self.problem.scenario
-        range_sum = 2.0 * s.num_devices * s.num_slots + 100.0 * (1 + self.used.size)
-        return self.scale * (2e-6 + 1e-7 * range_sum)
 
     def _at(self, where: Ints) -> list[Any]:
         return [self._z[k] for k in where]
+
+
+def _groups(key: Ints, count: int) -> list[Ints]:
+    """Positions of every key 0..count-1."""
+    order = np.argsort(key, kind="stable")
+    return np.split(order, np.searchsorted(key[order], np.arange(1, count)))
+
+
+def _kept(value: Floats) -> Floats:
+    """Coefficients without those that HiGHS would drop."""
+    return np.where(value < _SMALLEST, 0.0, value)
+
+
+def _row(coefficients: Iterable[float], variables: Iterable[Any]) -> Any:
+    """Return a linear expression."""
+    return LinearExpression(
+        constant=0, linear_coefs=[float(a) for a in coefficients], linear_vars=list(variables)
+    )

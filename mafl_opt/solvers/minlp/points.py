@@ -1,11 +1,4 @@
-"""Batch sizes of a column as points of an outer polygon: what the master's variables stand for.
-
-For a fixed column, error and energy depend on the batch size through v = 1/B alone, and energy is
-a convex, falling function of v (model page, (37)). The possible (v, E) of whole batch sizes are
-the corners of a convex chain. A few edges of it, continued until they meet, give a polygon outside
-the chain: outer approximation of the energy's b^3/x^2 and of the error's x^2/b at once, written by
-corners. With every edge taken, the corners are the whole batch sizes themselves.
-"""
+"""Columns with their batch sizes: what the variables of the linear program stand for."""
 
 from __future__ import annotations
 
@@ -18,90 +11,43 @@ from mafl_opt.formulations.candidates import Candidates
 from mafl_opt.formulations.pricing import Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 
-__all__ = ["Points", "batch_range", "outer_points"]
+__all__ = ["Points", "batch_range", "grid", "whole"]
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Points:
-    """Corners of the polygons of some columns; arrays of shape (points,), ordered by column.
-
-    column : index into the problem's columns
-    batch : largest whole batch size that v = 1/B of the corner stands for
-    error : phi_s at the corner
-    energy : J, session energy at the corner
-    """
+    """Pairs of a column (an index into the problem's) and a batch size; (points,) each."""
 
     column: Ints
     batch: Ints
-    error: Floats
-    energy: Floats
 
     def __len__(self) -> int:
         return int(self.column.size)
 
-
-def outer_points(columns: Candidates, index: Ints, low: Ints, high: Ints, growth: float) -> Points:
-    """Corners for the columns `index` with batch sizes in [low, high].
-
-    Parameters
-    ----------
-    columns : Candidates
-    index : (kept columns,)
-    low, high : (kept columns,)
-        1 <= low <= high <= batch_hi.
-    growth : float
-        Edges are taken at batch sizes that grow by this factor; 1 takes every edge, so that the
-        corners are the whole batch sizes.
-    """
-    c = columns.take(index)
-    parts: list[tuple[Ints, Floats, Floats, Ints]] = []
-
-    def emit(mask: NDArray[np.bool_], v: Floats, energy: Floats, batch: Ints) -> None:
-        parts.append((np.flatnonzero(mask), v[mask], energy[mask], batch[mask]))
-
-    emit(np.ones(index.size, bool), 1.0 / low, c.energy(low), low)
-    emit(high > low, 1.0 / high, c.energy(high), high)
-    # The edge at `start` joins the batch sizes start and start + 1.
-    start = low.copy()
-    while (more := start < high - 1).any():
-        step = np.maximum(start * growth, start + 1).astype(np.int64)
-        following = np.where(more, np.minimum(step, high - 1), start)
-        v, energy = _meet(c, start, following)
-        emit(more, v, energy, np.clip(np.floor(1.0 / v + 1e-9), low, high).astype(np.int64))
-        start = following
-    where = np.concatenate([part[0] for part in parts])
-    v = np.concatenate([part[1] for part in parts])
-    energy = np.concatenate([part[2] for part in parts])
-    batch = np.concatenate([part[3] for part in parts])
-    order = np.lexsort((-v, where))
-    where, v = where[order], v[order]
-    error = (c.error - c.noise / c.samples)[where] + c.noise[where] * v
-    return Points(
-        column=index[where], batch=batch[order], error=np.maximum(error, 0.0),
-        energy=np.maximum(energy[order], 0.0),
-    )  # fmt: skip
+    def take(self, keep: NDArray[np.bool_]) -> Points:
+        """Return the points where `keep` is true."""
+        return Points(column=self.column[keep], batch=self.batch[keep])
 
 
-def _meet(c: Candidates, one: Ints, other: Ints) -> tuple[Floats, Floats]:
-    """Where the edges at two batch sizes meet, as (v, E); at `other` if they are one line."""
-    v_one, e_one, slope_one = _edge(c, one)
-    v_other, e_other, slope_other = _edge(c, other)
-    apart = slope_other - slope_one
-    flat = np.abs(apart) <= 1e-9 * (np.abs(slope_one) + np.abs(slope_other))
-    safe = np.where(flat, 1.0, apart)
-    v = (e_one - e_other + slope_other * v_other - slope_one * v_one) / safe
-    # Round-off must not push the corner off the chain between the two edges.
-    v = np.where(flat, v_other, np.clip(v, v_other, v_one))
-    return v, np.minimum(e_other + slope_other * (v - v_other), e_one + slope_one * (v - v_one))
+def whole(index: Ints, low: Ints, high: Ints) -> Points:
+    """Every batch size from `low` to `high` of the columns `index`."""
+    counts = high - low + 1
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    batch = np.arange(int(counts.sum())) - first + np.repeat(low, counts)
+    return Points(column=np.repeat(index, counts), batch=batch)
 
 
-def _edge(c: Candidates, batch: Ints) -> tuple[Floats, Floats, Floats]:
-    v, w = 1.0 / batch, 1.0 / (batch + 1)
-    here, there = c.energy(batch), c.energy(batch + 1)
-    return v, here, (here - there) / (v - w)
+def grid(columns: Candidates, growth: float) -> Points:
+    """Every column with batch sizes that grow by a factor, its largest one among them."""
+    index, batch = [np.arange(len(columns))], [columns.batch_hi]
+    size = 1
+    while (more := columns.batch_hi > size).any():
+        index.append(np.flatnonzero(more))
+        batch.append(np.full(index[-1].size, size))
+        size = max(int(size * growth), size + 1)
+    return Points(column=np.concatenate(index), batch=np.concatenate(batch))
 
 
 def batch_range(

@@ -1,111 +1,92 @@
-"""The search for what the boxes left open: a tree, and masters that HiGHS solves.
+"""Boxes of A_j: prices from the linear relaxation, and integer programs where boxes are left open.
 
 A plan better than the incumbent lies in a leaf that is not closed, and uses only columns and batch
-sizes that the leaf's prices do not rule out (`points.batch_range`). Much of that goes to the tree
-(`tree`); little, and what the tree cannot fork, to a master. On what is left the master is a
-relaxation of P, so HiGHS's lower bound, less its tolerances, is one of P.
+sizes that the leaf's prices do not rule out (`points.batch_range`). On those the integer program
+is a relaxation of P, so that HiGHS's lower bound, less its tolerances, is one of P.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.formulations.boxes import BoxRules, box_rules
+from mafl_opt.formulations.pricing import Box
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.improve import Improver, fill
-from mafl_opt.solvers.leaves import Leaf
-from mafl_opt.solvers.minlp.engine import Answer, Engine
+from mafl_opt.solvers.leaves import Leaf, RelaxedPoint
+from mafl_opt.solvers.minlp.engine import DUAL_TOLERANCE, TOLERANCE, Answer, Engine
 from mafl_opt.solvers.minlp.master import Master
-from mafl_opt.solvers.minlp.points import Points, batch_range, outer_points
-from mafl_opt.solvers.minlp.tolls import Region
-from mafl_opt.solvers.minlp.tree import Node, Tree
+from mafl_opt.solvers.minlp.points import batch_range, grid, whole
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["Left", "gap_reached", "left_open", "make_master", "search"]
+__all__ = ["LinearRelaxation", "gap_reached", "make_master", "search"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-# Up to this many points, each batch size is a point of its own and each z is binary; beyond, batch
-# polygons have fewer corners and only the sessions are binary.
-_POINTS_MAX = 40_000
-_COARSE = 1.6
-_FIRST_PIECES, _MOST_PIECES = 12, 48
-# With more points than the first number the tree comes first; with more than the second, its linear
-# programs would take minutes each.
-_FEW_POINTS, _MANY_POINTS = 2_000, 400_000
-# Nodes of one solve, so that a search without a time limit ends.
-_NODES = 20_000
-# HiGHS's own gap, and what the ratio's pieces may lose, by the gap asked for.
-_SHARE = 0.4
-# A bound on the way is news when it is this share of the gap asked for above the last one.
-_NEWS = 0.5
+# Batch sizes of the relaxation grow by this factor: any prices give a valid bound.
+_GROWTH = 2.0
+# Points that Pyomo writes down in a second, roughly, and as many as there is memory and time for.
+_PER_SECOND, _MOST_POINTS = 5_000, 100_000
+_TANGENT_ROUNDS = 3
+# How far tangents may be off, HiGHS's own gap and what a box of A may lose, by the gap asked for.
+_TANGENT_SHARE, _GAP_SHARE, _LOSS_SHARE = 0.1, 0.4, 0.4
+# Tangents of the relaxation, in scaled objectives.
+_TIGHT = 1e-4
+# A bound that may be off by more than this part of itself is not claimed.
+_MOST_LOSS = 1e-4
 
 
-def search(run: Run, improver: Improver, leaves: list[Leaf], ceiling: float) -> None:
-    """Search until the gap is reached, time is up, or nothing is left to refine.
+class LinearRelaxation:
+    """The lifted relaxation by tangents, on some batch sizes of every column.
 
     Parameters
     ----------
-    run : Run
-        Gets plans and bounds.
-    improver : Improver
-    leaves : list
-        A cover of every plan better than the incumbent.
-    ceiling : float
-        Objective no plan exceeds, in place of an incumbent's.
+    problem : Problem
+    top : float
+        Objective that plans stay below.
     """
-    rules = box_rules(run.problem)
-    top = min(run.objective, ceiling)
-    left = left_open(run.problem, rules, leaves, top)
-    if left is None:
-        run.raise_bound(top, "nothing left")
-        return
-    cap = np.inf
-    if _FEW_POINTS < left.points <= _MANY_POINTS:
-        tree = Tree(
-            run, improver, _root(rules, left, top), (left.batch_low, left.batch_high), ceiling
-        )
-        tree.search()
-        if gap_reached(run) or not tree.whole or run.stop():
-            return
-        cap = tree.open_bound()
-        whole = [node for _, node in tree.whole]
-        left = replace(
-            left,
-            columns=left.columns & np.logical_or.reduce([~node.barred for node in whole]),
-            low=np.min([node.region.low for node in whole], axis=0),
-            high=np.max([node.region.high for node in whole], axis=0),
-        )
-    _solve_masters(run, improver, left, ceiling, cap)
+
+    def __init__(self, problem: Problem, top: float) -> None:
+        self._problem, self._top = problem, top
+        self._points = grid(problem.columns, _GROWTH)
+        self._engine: Engine | None = None
+
+    def solve(self, box: Box, top: float, time_limit: float | None) -> RelaxedPoint | None:
+        """Solve on a box. None: no time to write it down, or no point from HiGHS."""
+        began = time.perf_counter()
+
+        def left() -> float | None:
+            return None if time_limit is None else time_limit - (time.perf_counter() - began)
+
+        if self._engine is None:
+            if not _affordable(len(self._points), time_limit):
+                return None
+            rules = box_rules(self._problem)
+            self._master = Master(self._problem, rules, self._points, self._top, integer=False)
+            self._master.frame(box.progress_min, box.progress_max)
+            self._engine = Engine(self._master)
+        else:
+            self._master.frame(box.progress_min, box.progress_max)
+        for more in range(_TANGENT_ROUNDS, -1, -1):
+            answer = self._engine.solve(time_limit=left(), gap=_TIGHT)
+            if answer.values is None or answer.value is None or not answer.done:
+                return None
+            if not more or not self._master.tighten(answer.values, _TIGHT):
+                break
+        assert answer.values is not None
+        assert answer.value is not None
+        if not self._engine.has_duals or not (answer.values["A"] > 0).all():
+            return None
+        return self._master.point(answer.value, answer.values, self._engine.duals)
 
 
-def _root(rules: BoxRules, left: Left, top: float) -> Node:
-    region = Region(rules=rules, low=left.low, high=left.high, top=top)
-    return Node(region=region, barred=~left.columns)
-
-
-def _solve_masters(
-    run: Run, improver: Improver, left: Left, ceiling: float, cap: float
-) -> None:  # fmt: skip
-    """Solve masters with more and more pieces; `cap` bounds what is not in them."""
-    pieces, rules = _FIRST_PIECES, box_rules(run.problem)
-    while not run.stop():
-        top = min(run.objective, ceiling)
-        master = make_master(run.problem, rules, left, top, pieces)
-        answer, loose = _solve(run, improver, Engine(master), master, cap)
-        if gap_reached(run) or answer.infeasible or not answer.done:
-            return
-        if run.objective < top * (1.0 - _SHARE * run.options.gap):
-            # A better incumbent shortens the pieces.
-            continue
-        if loose <= _SHARE * run.options.gap or pieces >= _MOST_PIECES:
-            return
-        pieces *= 2
+def _affordable(points: int, seconds: float | None) -> bool:
+    most = _MOST_POINTS if seconds is None else min(_MOST_POINTS, seconds * _PER_SECOND)
+    return points <= most
 
 
 def gap_reached(run: Run) -> bool:
@@ -116,122 +97,121 @@ def gap_reached(run: Run) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Left:
-    """Where a plan better than the incumbent may lie.
+class _Node:
+    """A leaf, and the bound claimed for it, at least the one its prices prove."""
 
-    columns : (columns,), bool
-    batch_low, batch_high : (columns,)
-        Range of batch sizes.
-    low, high : (tasks,)
-        Range of A_j.
+    leaf: Leaf
+    claim: float
+
+
+def search(run: Run, improver: Improver, leaves: list[Leaf]) -> None:
+    """Solve integer programs on the leaves, weakest first, and split where A has too wide a range.
+
+    Parameters
+    ----------
+    run : Run
+        Gets plans and bounds.
+    improver : Improver
+    leaves : list
+        A cover of every plan better than the incumbent.
     """
+    rules, ceiling = box_rules(run.problem), objective_ceiling(run.problem)
+    nodes = [_Node(leaf=leaf, claim=leaf.bound) for leaf in leaves]
+    closed = np.inf
+    while nodes and not run.stop():
+        top = min(run.objective, ceiling)
+        node = min(nodes, key=lambda node: node.claim)
+        if node.claim >= top * (1.0 - run.options.gap):
+            return
+        nodes.remove(node)
+        master = make_master(run.problem, rules, node.leaf, top, run.remaining())
+        if master is None:
+            return
+        loss = _tolerance_loss(run.problem, rules, top)
+        if loss > _MOST_LOSS:
+            return
+        answer = _solve(run, improver, master)
+        bound = 1.0 if answer.infeasible else answer.bound
+        if bound is not None:
+            node = replace(node, claim=max(node.claim, min(bound - loss, 1.0) * top))
+        halves = _split(run, master, node, answer)
+        nodes += halves
+        if not halves:
+            closed = min(closed, node.claim)
+        claimed = min([closed, *(node.claim for node in nodes)])
+        run.raise_bound(min(claimed, run.objective), "HiGHS")
+        if not answer.done and not answer.infeasible:
+            return
 
-    columns: NDArray[np.bool_]
-    batch_low: Ints
-    batch_high: Ints
-    low: Floats
-    high: Floats
 
-    @property
-    def points(self) -> int:
-        """Number of columns with a batch size."""
-        return int((self.batch_high - self.batch_low + 1)[self.columns].sum())
+def _tolerance_loss(problem: Problem, rules: BoxRules, top: float) -> float:
+    """How much too high HiGHS's tolerances can make its bound, as a part of `top`.
+
+    A reduced cost of the wrong sign costs itself times the range of its variable: every device
+    fills each slot once at most, and the totals are a few units.
+    """
+    places = problem.scenario.num_devices * problem.scenario.num_slots
+    wrong_signs = DUAL_TOLERANCE * (2.0 * places + 10.0 * (1 + rules.weight.size))
+    return wrong_signs + rules.tolerance_loss(top, TOLERANCE, places)
 
 
-def left_open(problem: Problem, rules: BoxRules, leaves: list[Leaf], top: float) -> Left | None:
-    """Return what leaves leave open for plans below `top`; None when that is nothing."""
-    alive = [leaf for leaf in leaves if leaf.bound < top]
-    if not alive:
+def make_master(
+    problem: Problem, rules: BoxRules, leaf: Leaf, top: float, seconds: float | None = None
+) -> Master | None:
+    """Return the integer program of every plan below `top` in a leaf; None if too large."""
+    near, low, high = batch_range(problem, leaf.prices, max(top - leaf.bound, 0.0))
+    if not _affordable(int((high - low + 1)[near].sum()), seconds):
         return None
-    count = len(problem.columns)
-    columns = np.zeros(count, dtype=bool)
-    low, high = problem.columns.batch_hi.copy(), np.ones(count, dtype=np.int64)
-    for leaf in alive:
-        near, first, last = batch_range(problem, leaf.prices, top - leaf.bound)
-        low[near], high[near] = np.minimum(low, first)[near], np.maximum(high, last)[near]
-        columns |= near
-    root_low, root_high = rules.root(top)
-    box_low = np.maximum(np.min([leaf.low for leaf in alive], axis=0), root_low)
-    box_high = np.minimum(np.max([leaf.high for leaf in alive], axis=0), root_high)
-    return Left(
-        columns=columns, batch_low=low, batch_high=high, low=np.minimum(box_low, box_high),
-        high=box_high,
-    )  # fmt: skip
-
-
-def make_master(problem: Problem, rules: BoxRules, left: Left, top: float, pieces: int) -> Master:
-    """Return the master of every plan below `top` in what is left."""
-    index = np.flatnonzero(left.columns)
-    low, high = left.batch_low[index], left.batch_high[index]
-    points, integer = outer_points(problem.columns, index, low, high, 1.0), "point"
-    if len(points) > _POINTS_MAX:
-        points, integer = outer_points(problem.columns, index, low, high, _COARSE), "session"
-    master = Master(problem, points, top, integer)
-    master.frame(rules, left.low, left.high, top, pieces)
+    index = np.flatnonzero(near)
+    points = whole(index, low[index], high[index])
+    master = Master(problem, rules, points, top, integer=True)
+    master.frame(leaf.low, leaf.high)
     return master
 
 
-def _solve(
-    run: Run, improver: Improver, engine: Engine, master: Master, cap: float
-) -> tuple[Answer, float]:
-    """Solve a master, adding tangents while they matter; returns what the pieces still lose."""
-    top, aim = master.scale, _SHARE * run.options.gap
-
-    heard = [-np.inf]
-
-    def claim(bound: float) -> None:
-        run.raise_bound(min(bound * top - master.margin(), top, cap, run.objective), "HiGHS")
-
-    def found(bound: float | None, z: Floats | None) -> bool:
-        if bound is not None and bound > heard[0] + _NEWS * run.options.gap:
-            heard[0] = bound
-            claim(bound)
-        if z is not None:
-            run.offer(_schedule(run.problem, master.points, z), "HiGHS")
-        return gap_reached(run)
-
-    if run.schedule is not None:
-        engine.start(_weights(master.points, run.schedule))
-
+def _solve(run: Run, improver: Improver, master: Master) -> Answer:
+    """Solve an integer program, adding tangents while they matter; offer what it finds."""
+    engine, aim = Engine(master), run.options.gap
     while True:
-        answer = engine.solve(time_limit=run.remaining(), gap=aim, nodes=_NODES, found=found)
-        if answer.bound is not None:
-            claim(answer.bound)
-        if answer.infeasible and run.best is not None:
-            claim(1.0)
+        answer = engine.solve(time_limit=run.remaining(), gap=_GAP_SHARE * aim)
         if answer.values is None:
-            return answer, 0.0
-        plan = improver.descend(_schedule(run.problem, master.points, answer.values["z"]))
+            return answer
+        plan = improver.descend(_schedule(run.problem, master, answer.values["z"]))
         run.offer(plan, "HiGHS and local search")
-        if not answer.done or gap_reached(run) or run.stop():
-            return answer, 0.0
-        if master.loose(answer.values) <= 0.25 * aim:
-            return answer, master.ratio_loss(answer.values)
-        master.tighten(answer.values)
+        if not answer.done or run.stop():
+            return answer
+        if not master.tighten(answer.values, max(_TANGENT_SHARE * aim, TOLERANCE)):
+            return answer
 
 
-def _schedule(problem: Problem, points: Points, z: Floats) -> Schedule:
+def _split(run: Run, master: Master, node: _Node, answer: Answer) -> list[_Node]:
+    """Halve the range of A of the task whose ratio is missed most; none where little is lost."""
+    if answer.values is None or not answer.done:
+        return []
+    n, a, t = (answer.values[name] for name in ("N", "A", "t"))
+    loose = np.where(a > 0, n / np.where(a > 0, a, 1.0) - t, 0.0)
+    most = int(np.argmax(loose))
+    leaf, j = node.leaf, int(master.used[most])
+    at = float(np.sqrt(leaf.low[j]) * np.sqrt(leaf.high[j]))
+    if loose.sum() <= _LOSS_SHARE * run.options.gap or not leaf.low[j] < at < leaf.high[j]:
+        return []
+    left, right = leaf.high.copy(), leaf.low.copy()
+    left[j] = right[j] = at
+    halves = (replace(leaf, high=left), replace(leaf, low=right))
+    return [replace(node, leaf=half) for half in halves]
+
+
+def _schedule(problem: Problem, master: Master, z: NDArray[np.float64]) -> Schedule:
     """Turn a master's point into a schedule: sessions by weight, with the batch sizes that fit."""
     schedule, columns = Schedule(problem), problem.columns
     for p in np.argsort(-z, kind="stable"):
         if z[p] < 1e-3:
             break
-        k, batch = int(points.column[p]), int(points.batch[p])
-        if schedule.room(np.array([k]))[0]:
-            left = columns.take(np.array([k])).batch_within(
-                schedule.energy_left()[columns.device[k]]
-            )
+        k, batch = int(master.points.column[p]), int(master.points.batch[p])
+        one = np.array([k])
+        if schedule.room(one)[0]:
+            left = columns.take(one).batch_within(schedule.energy_left()[columns.device[k]])
             if left[0] >= 1:
                 schedule.insert(k, int(min(batch, left[0])))
     fill(schedule)
     return schedule
-
-
-def _weights(points: Points, schedule: Schedule) -> Floats:
-    """Return z of a schedule, as far as the points hold it; (points,)."""
-    z = np.zeros(len(points))
-    for k, batch in schedule.batch.items():
-        own = np.flatnonzero((points.column == k) & (points.batch <= batch))
-        if own.size:
-            z[own[np.argmax(points.batch[own])]] = 1.0
-    return z

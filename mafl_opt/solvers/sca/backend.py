@@ -19,7 +19,7 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.cones import choose_solver
 from mafl_opt.solvers.improve import Improver, fill
-from mafl_opt.solvers.recovery import polish, recover
+from mafl_opt.solvers.recovery import polish, quick_search, recover
 from mafl_opt.solvers.sca.descent import Descent
 from mafl_opt.solvers.sca.point import Weights
 from mafl_opt.solvers.schedule import Schedule
@@ -63,6 +63,7 @@ class Sca:
             improver = Improver(run.problem, run.options.seed, run.stop)
             descent = Descent(run)
             _set_out(run, descent)
+            quick_search(run, improver)
             verdict = _descend(run, descent, improver)
             polish(run, improver)
         if run.best is None:
@@ -98,14 +99,10 @@ def _set_out(run: Run, descent: Descent) -> None:
 def _around(problem: Problem, schedule: Schedule) -> tuple[Floats, Floats, Floats]:
     """x, B and a first ranking of all columns by what they would do for a schedule."""
     s, c = problem.scenario, problem.columns
-    served = schedule.served() & (s.tasks.weight > 0)
-    typical = np.array([c.progress[c.task == j].max(initial=1.0) for j in range(s.num_tasks)])
-    progress = np.where(served, schedule.progress, typical)
-    lam = s.tasks.weight / progress
+    lam, mu = schedule.slopes()
     batch = best_batches(c, lam[c.task], np.full(len(c), s.energy_weight))
     batch = np.clip(np.minimum(batch, c.batch_within(s.devices.energy_budget_j[c.device])), 1, None)
-    ratio = lam * schedule.numerator / progress
-    rank = lam[c.task] * c.error_at(batch) - ratio[c.task] * c.progress
+    rank = lam[c.task] * c.error_at(batch) - mu[c.task] * c.progress
     rank += s.energy_weight * c.energy(batch)
     x, size = np.zeros(len(c)), batch.astype(np.float64)
     for k, chosen in schedule.batch.items():

@@ -66,12 +66,15 @@ class Scip:
             schedule = Schedule(run.problem)
             fill(schedule, stop=run.stop)
             run.offer(schedule, "greedy")
+            if run.objective == 0.0 or not choices:
+                # Nothing is below 0, and without choices there is nothing else.
+                return run.plan(self.name, Termination.COMPLETED)
             if not run.stop():
-                status = GridModel(run).solve()
+                model = GridModel(run)
+                status = model.solve()
+                if status == "infeasible" and not model.is_trusted:
+                    status = "numerical trouble"
         termination = _TERMINATION.get(status, Termination.NUMERICAL)
-        if termination is Termination.INFEASIBLE and run.best is not None:
-            # The best plan is a solution of the model, so this is round-off.
-            termination = Termination.NUMERICAL
         plan = run.plan(self.name, termination)
         if plan.gap is not None and plan.gap <= run.options.gap:
             plan = plan.replace(termination=Termination.GAP_REACHED)

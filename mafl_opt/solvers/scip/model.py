@@ -5,7 +5,13 @@ batch size of choice k. Everything P adds up is linear in y, but for the ratio, 
 
     sum_j gamma_j t_j + xi sum_k E_k y_k,   t_j A_j >= N_j,
 
-a non-convex quadratic constraint that SCIP branches on. Rows are scaled to limits of one.
+a non-convex quadratic constraint that SCIP branches on. Rows are scaled to limits of one: A by the
+most that caps and uplinks admit, and N and t so that the best plan known has the objective 1. What
+would be above 1 alone is in no better plan and gets no variable, so every coefficient is in [0, 1].
+
+SCIP lets every row be missed by 1e-9 and takes smaller coefficients for 0. On t A >= N that is an
+error of 1e-9 / A in t. It is added up at the least A of a better plan (fact 6) and taken off the
+bound; where it is too much of it, there is no bound.
 """
 
 from __future__ import annotations
@@ -20,7 +26,9 @@ from pyscipopt import SCIP_EVENTTYPE, SCIP_STAGE, Eventhdlr, Model, quicksum
 
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.bound import initial_error
+from mafl_opt.formulations.boxes import box_rules
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.schedule import Schedule
 
 __all__ = ["GridModel"]
@@ -29,8 +37,13 @@ Ints = NDArray[np.int64]
 
 # Rows may be broken by this, relative to their limit: what the checker lets pass.
 _FEASIBILITY = 1e-9
+_LIMIT = 1.0 + _FEASIBILITY
+# No better plan has a term above 1, and the best one known must not be lost.
+_TOP = 1.0 + 1e-6
 # Taken off SCIP's bound, relative to it: its tolerances add up over rows.
 _BOUND_LOSS = 1e-6
+# A bound that may be off by more than this part of itself is not printed.
+_MOST_LOSS = 1e-4
 # A bound is worth a line in the trace when it has risen by this much of itself.
 _WORTH_NOTING = 1e-3
 _WAIT_S = 0.1
@@ -53,21 +66,24 @@ class GridModel:
         self._batch: Ints = np.arange(self._column.size) - first + 1
         grid = c.take(self._column)
         self._energy, self._error = grid.energy(self._batch), grid.error_at(self._batch)
-        start = initial_error(s)
-        self._by_n = np.where(start > 0, start, 1.0)
-        self._by_a = s.num_slots * s.tasks.step_cap / 2.0
-        per_ratio = s.tasks.weight * self._by_n / self._by_a
-        self._scale = run.objective if np.isfinite(run.objective) else float(per_ratio.sum())
-        self._scale = self._scale if self._scale > 0 else 1.0
+        rules = box_rules(run.problem)
+        self._scale = min(run.objective, objective_ceiling(run.problem))
+        scales = rules.scales(self._scale)
+        self._by_a = scales.progress
+        self._error *= scales.error[grid.task]
+        self._start = initial_error(s) * scales.error
+        joule = s.energy_weight * self._energy / self._scale
+        sessions_most = s.num_devices * s.num_slots
+        rows = rules.tolerance_loss(self._scale, _FEASIBILITY, sessions_most)
+        self._loss = _BOUND_LOSS + rows
         self._model = Model()
         self._model.hideOutput()
-        self._y = [self._model.addVar(vtype="B") for _ in range(self._column.size)]
-        self._ratio: dict[int, tuple[Any, Any, Any]] = {}
+        useful = (self._error <= _TOP) & (joule <= _TOP)
+        self._y = [self._model.addVar(vtype="B", ub=float(u)) for u in useful]
         sessions = self._sessions()
         self._limits(sessions)
-        cost = [self._task(int(j), float(per_ratio[j])) for j in np.flatnonzero(s.tasks.weight)]
-        joule = s.energy_weight * self._energy / self._scale
-        cost.append(self._sum(joule, np.flatnonzero(joule)))
+        cost = [self._task(int(j), useful) for j in np.flatnonzero(s.tasks.weight)]
+        cost.append(self._sum(joule, np.flatnonzero(useful & (joule > 0))))
         self._model.setObjective(quicksum(cost), "minimize")
         if run.schedule is not None:
             self._begin_with(run.schedule)
@@ -79,6 +95,7 @@ class GridModel:
         model.setParam("propagating/probing/maxprerounds", 0)
         model.setParam("misc/catchctrlc", False)
         model.setParam("numerics/feastol", _FEASIBILITY)
+        model.setParam("numerics/dualfeastol", _FEASIBILITY)
         model.setParam("limits/gap", options.gap)
         model.setParam("randomization/randomseedshift", options.seed % 2**31)
         remaining = self._run.remaining()
@@ -140,30 +157,30 @@ class GridModel:
             model.addCons(quicksum(ending) <= int(s.network.uplink_capacity[g]))
             for j in range(s.num_tasks):
                 which = np.flatnonzero((grid.upload == g + 1) & (grid.task == j))
-                model.addCons(self._sum(grid.step / s.tasks.step_cap[j], which) <= 1)
+                model.addCons(self._sum(grid.step / s.tasks.step_cap[j], which) <= _LIMIT)
         for i, budget in enumerate(s.devices.energy_budget_j.tolist()):
             which = np.flatnonzero(grid.device == i)
             unit = budget if budget > 0 else max(float(self._energy.max(initial=0.0)), 1.0)
-            model.addCons(self._sum(self._energy / unit, which) <= budget / unit)
+            model.addCons(self._sum(self._energy / unit, which) <= budget / unit * _LIMIT)
 
-    def _task(self, j: int, per_ratio: float) -> Any:
-        """Add N, A and t of a weighted task; return its term of the objective."""
+    def _task(self, j: int, useful: NDArray[np.bool_]) -> Any:
+        """Add N, A and t of a weighted task; return t, its term of the objective."""
         c, model = self._problem.columns, self._model
-        which = np.flatnonzero(c.task[self._column] == j)
-        start = float(initial_error(self._problem.scenario)[j])
-        n, a = model.addVar(lb=0.0), model.addVar(lb=0.0, ub=1.0 + _FEASIBILITY)
-        # No better plan has a term above the objective of the best one so far.
-        best = self._run.objective
-        top = best / per_ratio * (1 + _BOUND_LOSS) if np.isfinite(best) else None
-        t = model.addVar(lb=0.0, ub=top)
+        which = np.flatnonzero((c.task[self._column] == j) & useful)
+        n, a = model.addVar(lb=0.0, ub=_TOP), model.addVar(lb=0.0, ub=_LIMIT)
+        t = model.addVar(lb=0.0, ub=_TOP)
         progress = c.progress[self._column] / self._by_a[j]
-        model.addCons(n == start / self._by_n[j] + self._sum(self._error / self._by_n[j], which))
+        model.addCons(n == float(self._start[j]) + self._sum(self._error, which))
         model.addCons(a == self._sum(progress, which))
         model.addCons(t * a >= n)
         # Without this, N = A = 0 would pass for a task that starts without error.
         model.addCons(quicksum(self._y[k] for k in which) >= 1)
-        self._ratio[j] = (n, a, t)
-        return per_ratio / self._scale * t
+        return t
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether SCIP's tolerances leave its bound a meaning."""
+        return self._loss <= _MOST_LOSS
 
     # -- to and from SCIP ------------------------------------------------------------------
 
@@ -191,12 +208,12 @@ class GridModel:
     def hear_bound(self, *, always: bool = False) -> None:
         """Tell the run SCIP's bound, less a tolerance, if it rose enough to be worth it."""
         dual = self._model.getDualbound()
-        if abs(dual) >= self._model.infinity():
+        if not self.is_trusted or abs(dual) >= self._model.infinity():
             return
         bound = dual * self._scale
         # A proof that nothing beats the best plan bounds the others by that plan.
         bound = min(bound, self._run.objective)
-        bound -= _BOUND_LOSS * abs(bound)
+        bound -= self._loss * abs(bound)
         known = self._run.bound
         if always or known is None or bound > known + _WORTH_NOTING * abs(known):
             self._run.raise_bound(bound, "SCIP bound")

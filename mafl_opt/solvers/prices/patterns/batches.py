@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.formulations.candidates import Candidates
+from mafl_opt.formulations.limits import widened
 from mafl_opt.formulations.pricing import best_batches
 from mafl_opt.solvers.schedule import Schedule
 
@@ -32,11 +33,11 @@ def resized(schedule: Schedule) -> Schedule:
     served = schedule.progress > 0
     price = np.zeros(s.num_tasks)
     np.divide(s.tasks.weight, schedule.progress, out=price, where=served)
-    batch = np.ones(chosen.size, dtype=np.int64)
+    batch, budgets = np.ones(chosen.size, dtype=np.int64), widened(s.devices.energy_budget_j)
     for device in np.unique(c.device):
         mine = np.flatnonzero(c.device == device)
         own = c.take(mine)
-        budget = float(s.devices.energy_budget_j[device])
+        budget = float(budgets[device])
         batch[mine] = _within(own, price[own.task], s.energy_weight, budget)
     other = Schedule(schedule.problem)
     for column, size in zip(chosen.tolist(), batch.tolist(), strict=True):

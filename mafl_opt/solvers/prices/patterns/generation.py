@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.formulations.boxes import BoxRules
+from mafl_opt.formulations.limits import widened
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.prices.patterns.box import Box, block_minimum
 from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
@@ -120,7 +121,7 @@ class Relaxation:
         s = problem.scenario
         self.scenario, self.rules, self.stop = s, rules, stop
         self.sessions = Sessions.of(problem)
-        capacity = np.tile(s.tasks.step_cap * (1 + 1e-9), s.num_slots)
+        capacity = np.tile(widened(s.tasks.step_cap), s.num_slots)
         c = self.sessions
         self.block = c.upload - 1 if whole_slots else c.block
         self.knapsacks = Knapsacks(
@@ -195,7 +196,7 @@ class Relaxation:
         """Return the Lagrangian bound without the knapsacks."""
         s = self.scenario
         value = -float(prices.uplink @ s.network.uplink_capacity) - float(prices.device_slot.sum())
-        value -= float(prices.energy @ s.devices.energy_budget_j)
+        value -= float(prices.energy @ self.master.budget)
         for j in self.master.used.tolist():
             value += block_minimum(
                 float(self.rules.weight[j]), float(self.rules.start[j]),
@@ -292,7 +293,7 @@ class Relaxation:
         cost += dual.uplink[c.upload[rows] - 1]
         cost += total[i, c.upload[rows]] - total[i, c.receive[rows]]
         for count, price in zip(self.master.counts, dual.counts, strict=False):
-            cost += price * c.counted(count)[rows]
+            cost += price * (c.counted(count)[rows] & (batch > count.batch_above))
         reduced = np.bincount(patterns.owner, cost, len(patterns))
         reduced += self.master.block_dual[patterns.block]
         return np.asarray(reduced)

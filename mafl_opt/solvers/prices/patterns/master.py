@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.boxes import BoxRules
+from mafl_opt.formulations.limits import widened
 from mafl_opt.solvers.prices.highs import quiet_highs
 from mafl_opt.solvers.prices.patterns.box import Box
 from mafl_opt.solvers.prices.patterns.multipliers import Count, Multipliers
@@ -127,7 +128,7 @@ class Master:
         self.scale = top
         self.progress, self.excess = progress, excess
         self.numerator = progress * excess
-        budget = scenario.devices.energy_budget_j
+        budget = widened(scenario.devices.energy_budget_j)
         self.budget = np.where(budget > 0, budget, 1.0)
         tasks, slots, devices = scenario.num_tasks, scenario.num_slots, scenario.num_devices
         sizes = {
@@ -245,8 +246,7 @@ class Master:
 
     def add_count(self, count: Count) -> None:
         """Add a row for a number of sessions, not limited yet."""
-        counted = self.sessions.counted(count)[self.patterns.session]
-        number = np.bincount(self.patterns.owner[counted], minlength=len(self.patterns))
+        number = self._number(count, self.patterns)
         at = np.flatnonzero(number)
         self._highs.addRow(
             0.0, np.inf, at.size, (self._columns + at).astype(np.int32), number[at].astype(float)
@@ -254,6 +254,12 @@ class Master:
         self._count_rows.append(self._rows)
         self.counts.append(count)
         self._rows += 1
+
+    def _number(self, count: Count, patterns: Patterns) -> Ints:
+        """Return how many sessions of each pattern a count counts; (patterns,)."""
+        mine = self.sessions.counted(count)[patterns.session]
+        mine &= patterns.batch > count.batch_above
+        return np.bincount(patterns.owner[mine], minlength=len(patterns))
 
     def add(self, new: Patterns) -> None:
         """Add columns."""
@@ -280,7 +286,7 @@ class Master:
             (pattern, at["numerator"] + task, error[trained]),
         ]  # fmt: skip
         for number, count in enumerate(self.counts):
-            found = np.bincount(owner[c.counted(count)[rows]], minlength=len(new))
+            found = self._number(count, new)
             mine = np.flatnonzero(found)
             row = np.full(mine.size, self._count_rows[number])
             entries.append((mine, row, found[mine].astype(float)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,16 +16,30 @@ __all__ = ["Count", "Multipliers"]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """A number of sessions: those of a device and a task; None stands for all."""
+    """A number of sessions: of a device, a task, an upload (None: of all), with more than some
+    iterations and some batch size.
+    """
 
-    device: int | None
-    task: int | None
+    device: int | None = None
+    task: int | None = None
+    upload: int | None = None
+    iterations_above: int = 0
+    batch_above: int = 0
 
     def to_dict(self) -> dict[str, int | None]:
-        """Return it as certificates name it."""
-        return {"device": self.device, "task": self.task}
+        """Return what it is about, as certificates name it."""
+        more = {name: getattr(self, name) for name in ("upload", "iterations_above", "batch_above")}
+        return {
+            "device": self.device, "task": self.task,
+            **{name: value for name, value in more.items() if value},
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Count:
+        """Read a count from an entry of a certificate."""
+        return cls(**{field.name: entry[field.name] for field in fields(cls) if field.name in entry})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

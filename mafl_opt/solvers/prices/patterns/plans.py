@@ -115,7 +115,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
                 for r, u in zip(sessions.receive[mine], sessions.upload[mine], strict=True)
             ]
             fits = not done[block] and sent[upload] + mine.size <= s.network.uplink_capacity[upload]
-            fits &= bool((spent[device] + energy <= s.devices.energy_budget_j[device]).all())
+            fits &= bool((spent[device] + energy <= master.budget[device]).all())
             fits &= not any(
                 busy[i, g].any() for i, g in zip(device.tolist(), slots, strict=True)
             )
@@ -137,7 +137,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
         taken = total[sessions.device, sessions.upload] > total[sessions.device, sessions.receive]
         relaxation.barred = taken | done[relaxation.block]
         relaxation.barred |= (
-            spent[sessions.device] + cheapest > s.devices.energy_budget_j[sessions.device]
+            spent[sessions.device] + cheapest > master.budget[sessions.device]
         )
         relaxation.barred |= (sent >= s.network.uplink_capacity)[sessions.upload - 1]
     relaxation.barred = np.zeros(len(sessions), dtype=bool)

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.formulations.boxes import box_rules
+from mafl_opt.solvers.annealing import Annealer
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import objective_ceiling
+from mafl_opt.solvers.prices.patterns.batches import resized
 from mafl_opt.solvers.prices.patterns.box import Box, root_box, tighten
 from mafl_opt.solvers.prices.patterns.generation import Effort, Found, Relaxation
 from mafl_opt.solvers.prices.patterns.master import Point
@@ -38,10 +40,14 @@ _PARTS = (0.92, 0.6, 0.3, 0.12)
 _CLOSE = 1e-5
 # Share of what a node lacks that ratios lose from which on they are split.
 _LOOSE = 0.3
+# Part of a node's gap that patterns of whole slots have to close to be worth their time.
+_WIDER = 0.15
+# Moves of annealing a device and slot: to begin with, and around what dives find.
+_QUICK, _POLISH = 300, 600
 # Counts that are tried before one is split on, and how far.
-_TRIES, _TRY_ROUNDS = 7, 4
+_TRIES, _TRY_ROUNDS = 4, 4
 # A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on others.
-_GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 40
+_GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 20
 
 
 class Search:
@@ -55,6 +61,8 @@ class Search:
 
     def __init__(self, run: Run) -> None:
         self.run, self.rules = run, box_rules(run.problem)
+        self.annealer = Annealer(run.problem, np.random.default_rng(run.options.seed), run.stop)
+        self._anneal(_QUICK, warm=False)
         self.ceiling = objective_ceiling(run.problem)
         schedule, rules = run.schedule, self.rules
         progress = np.where(rules.progress_most > 0, 0.5 * rules.progress_most, 1.0)
@@ -69,12 +77,19 @@ class Search:
         self.scale = min(
             run.objective, 2.0 * float(rules.weight @ (rules.start / progress + excess))
         )
-        self.relaxation = Relaxation(run.problem, rules, self.scale, progress, excess, run.stop)
-        if schedule is not None:
-            self.relaxation.take_plan(schedule)
+        self.relaxation = self._relaxation(whole_slots=False)
         prices = self.relaxation.marginal(progress, excess)
         self.root = Node(box=root_box(rules), bound=-math.inf, prices=prices)
         self.root.bound = self.relaxation.price(prices, self._box(self.root)).bound
+
+    def _relaxation(self, *, whole_slots: bool) -> Relaxation:
+        relaxation = Relaxation(
+            self.run.problem, self.rules, self.scale, *self.about, self.run.stop,
+            whole_slots=whole_slots,
+        )  # fmt: skip
+        if self.run.schedule is not None:
+            relaxation.take_plan(self.run.schedule)
+        return relaxation
 
     @property
     def top(self) -> float:
@@ -128,15 +143,26 @@ class Search:
 
     # -- plans -----------------------------------------------------------------------------
 
+    def _anneal(self, effort: int, *, warm: bool) -> None:
+        """Search around the best plan."""
+        if self.run.schedule is not None and not self.run.stop():
+            self.annealer.search(
+                self.run.schedule, effort=effort, warm=warm, seconds=self.run.remaining(),
+                found=lambda found: self.run.offer(found, "annealing"),
+            )  # fmt: skip
+            if self.run.schedule is not None:
+                self.run.offer(resized(self.run.schedule), "batch sizes")
+
     def find_plans(self) -> None:
         """Dive about the relaxed optimum, and take its patterns whole where that leaves a gap."""
         box = tighten(self.rules, self.root.box, self.top)
         narrow, prices, value = centred(self.relaxation, box, *self._totals(), self.root.prices)
         dive(self.run, self.relaxation, narrow, prices)
+        self._anneal(_POLISH, warm=True)
         if self.run.objective - value > _GOOD * abs(value) and not self.run.stop():
             solve_integer(self.run, self.relaxation, narrow, _FIRST_EFFORT)
 
-    def _plans_near(self, node: Node, found: Found) -> None:
+    def _plans_near(self, node: Node, found: Found, effort: int) -> None:
         """Look for plans about the relaxed point of a node."""
         if found.point is None or found.point.missing > 0:
             return
@@ -144,8 +170,9 @@ class Search:
         excess = relaxation.true_excess(found.point)
         narrow = near(self._box(node), found.point.progress, excess)
         dive(self.run, relaxation, narrow, found.prices)
+        self._anneal(_POLISH, warm=True)
         if not self.run.stop():
-            solve_integer(self.run, relaxation, narrow, _EFFORT)
+            solve_integer(self.run, relaxation, narrow, effort)
 
     # -- proof -----------------------------------------------------------------------------
 
@@ -156,7 +183,7 @@ class Search:
         """
         if not self.root.children:
             self._shave(self.root)
-        solved, seek = 0, 1
+        solved, seek, asked = 0, 2, False
         while not self.run.stop():
             after(self)
             self.run.raise_bound(self.bound, f"node {solved}")
@@ -168,8 +195,13 @@ class Search:
             solved += 1
             if node.bound >= self.target or found is None or self.run.stop():
                 continue
+            if not asked and self._losses(found).sum() <= _LOOSE * (self.target - node.bound):
+                asked = True
+                found = self._widen(node, found)
+                if node.bound >= self.target or self.run.stop():
+                    continue
             if solved >= seek:
-                self._plans_near(node, found)
+                self._plans_near(node, found, _EFFORT * solved)
                 seek = 2 * solved
             if not self._split(node, found):
                 return
@@ -237,13 +269,33 @@ class Search:
         node.children[side] = trial
         return rest
 
+    def _losses(self, found: Found) -> Floats:
+        """Return what the relaxed ratio of each task is too low by; (tasks,)."""
+        if found.point is None:
+            return np.zeros_like(self.rules.weight)
+        true, weight = self.relaxation.true_excess(found.point), self.rules.weight
+        return np.where(weight > 0, weight * (true - found.point.excess), 0.0)
+
+    def _widen(self, node: Node, found: Found) -> Found:
+        """Go over to patterns of whole slots if they close more of a node's gap."""
+        before, counts = self.relaxation, self.relaxation.master.counts
+        self.relaxation = self._relaxation(whole_slots=True)
+        for count in counts:
+            self.relaxation.master.add_count(count)
+        least = node.bound
+        wider = self._bound(node, Effort(target=self.target, close=_CLOSE))
+        if wider is not None and node.bound - least >= _WIDER * (self.target - least):
+            self.run.note("whole slots")
+            return wider
+        self.relaxation = before
+        return found
+
     def _split(self, node: Node, found: Found) -> bool:
         """Split a node on a ratio or a number of sessions; false where no split helps."""
-        assert found.point is not None
-        point = found.point
-        weight = self.rules.weight
+        if found.point is None:
+            return False
+        point, losses = found.point, self._losses(found)
         true = self.relaxation.true_excess(point)
-        losses = np.where(weight > 0, weight * (true - point.excess), 0.0)
         counted = self._counts(point)
         if counted and losses.sum() <= _LOOSE * (self.target - node.bound):
             self._split_count(node, counted)
@@ -266,28 +318,40 @@ class Search:
         return True
 
     def _counts(self, point: Point) -> list[tuple[Count, float]]:
-        """Fractional numbers of sessions, the most undecided first."""
+        """Numbers of sessions that are no whole numbers, coarse ones first."""
         relaxation = self.relaxation
         patterns, c, s = relaxation.master.patterns, relaxation.sessions, relaxation.scenario
-        usage = relaxation.usage(point)[patterns.owner]
-        i, j = c.device[patterns.session], c.task[patterns.session]
-        pair = np.bincount(i * s.num_tasks + j, usage, s.num_devices * s.num_tasks)
-        table = pair.reshape(s.num_devices, s.num_tasks)
-        found = [(Count(d, None), float(v)) for d, v in enumerate(table.sum(axis=1))]
-        found += [(Count(None, t), float(v)) for t, v in enumerate(table.sum(axis=0))]
-        found += [
-            (Count(d, t), float(table[d, t]))
-            for d in range(s.num_devices)
-            for t in range(s.num_tasks)
-        ]
-        open_ = [(count, v) for count, v in found if min(v % 1, 1 - v % 1) > 1e-3]
-        return sorted(open_, key=lambda entry: abs(entry[1] % 1 - 0.5))
+        inside = np.flatnonzero(relaxation.usage(point)[patterns.owner] > 1e-9)
+        usage, rows = relaxation.usage(point)[patterns.owner[inside]], patterns.session[inside]
+        i, j, u = c.device[rows], c.task[rows], c.upload[rows]
+        number, batch = c.iterations[rows], patterns.batch[inside].astype(np.int64)
+        groups: list[dict[Count, float]] = [{}, {}, {}, {}]
+        for d, t, x in zip(i.tolist(), j.tolist(), usage.tolist(), strict=True):
+            for count in (Count(device=d), Count(task=t), Count(device=d, task=t)):
+                groups[0][count] = groups[0].get(count, 0.0) + x
+        for pair in np.unique(i * s.num_tasks + j).tolist():
+            d, t = divmod(pair, s.num_tasks)
+            mine = (i == d) & (j == t)
+            for above in np.unique(number[mine])[:-1].tolist():
+                count = Count(device=d, task=t, iterations_above=above)
+                groups[1][count] = float(usage[mine & (number > above)].sum())
+            for above in np.unique(batch[mine])[:-1].tolist():
+                count = Count(device=d, task=t, batch_above=above)
+                groups[2][count] = float(usage[mine & (batch > above)].sum())
+            for upload in np.unique(u[mine]).tolist():
+                count = Count(device=d, task=t, upload=upload)
+                groups[3][count] = float(usage[mine & (u == upload)].sum())
+        out: list[tuple[Count, float]] = []
+        for group in groups:
+            open_ = [(k, v) for k, v in group.items() if min(v % 1, 1 - v % 1) > 1e-4]
+            out += sorted(open_, key=lambda entry: abs(entry[1] % 1 - 0.5))[:_TRIES]
+        return out[: 2 * _TRIES] if len(out) > 2 * _TRIES else out
 
     def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
         """Try the splits on some counts for a few rounds and make the one that gains most."""
         best, chosen = -1.0, Node(box=node.box, bound=node.bound, prices=node.prices)
         effort = Effort(target=self.target, rounds=_TRY_ROUNDS, close=_CLOSE)
-        for count, value in counted[:_TRIES]:
+        for count, value in counted:
             trial = Node(box=node.box, bound=node.bound, prices=node.prices)
             gain = 1.0
             for part in trial.part({**count.to_dict(), "sessions": math.floor(value)}):

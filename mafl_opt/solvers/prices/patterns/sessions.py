@@ -28,7 +28,7 @@ class Sessions:
     ----------
     column : number of the problem's column
     block : (upload - 1) * tasks + task
-    device, task, receive, upload : indices
+    device, task, receive, upload, iterations : indices and counts
     progress : a_s
     error, noise : phi_s = error + noise / B
     step : c_s C1(l)
@@ -44,6 +44,7 @@ class Sessions:
     task: Ints
     receive: Ints
     upload: Ints
+    iterations: Ints
     progress: Floats
     error: Floats
     noise: Floats
@@ -74,7 +75,7 @@ class Sessions:
             kink = c.f_min_hz / hz
         return cls(
             column=order, block=block[order], device=c.device, task=c.task, receive=c.receive,
-            upload=c.upload, progress=c.progress, error=c.error - c.noise / c.samples,
+            upload=c.upload, iterations=c.iterations, progress=c.progress, error=c.error - c.noise / c.samples,
             noise=c.noise, step=c.step, radio_j=c.fixed_energy_j, joule=joule,
             f_min_hz=c.f_min_hz, hz=hz, batch_max=c.batch_hi.astype(float),
             slow=np.where(c.noise > 0, slow, 0.0), kink=kink,
@@ -131,22 +132,48 @@ class Sessions:
         """
         joule = energy_weight + prices.energy
         batch = self.best_batch(prices.error, joule)
+        cost = self._sized_cost(prices, joule, batch)
         total = np.hstack([np.zeros((joule.size, 1)), prices.device_slot.cumsum(axis=1)])
-        cost = prices.error[self.task] * self.error_at(batch)
         cost -= prices.progress[self.task] * self.progress
-        cost += joule[self.device] * self.energy_j(batch)
         cost += prices.uplink[self.upload - 1]
         cost += total[self.device, self.upload] - total[self.device, self.receive]
-        for count, price in zip(counts, prices.counts, strict=False):
-            if price != 0:
+        by_batch = []
+        for count, price in zip(counts, prices.counts.tolist(), strict=False):
+            if price != 0 and count.batch_above:
+                by_batch.append((count, price))
+            elif price != 0:
                 cost[self.counted(count)] += price
+        if by_batch:
+            self._charge_batches(prices, joule, by_batch, cost, batch)
         return cost, batch
 
+    def _sized_cost(self, prices: Multipliers, joule: Floats, batch: Floats) -> Floats:
+        """Return what depends on the mini-batch; (sessions,)."""
+        cost = prices.error[self.task] * self.error_at(batch)
+        return np.asarray(cost + joule[self.device] * self.energy_j(batch))
+
+    def _charge_batches(
+        self, prices: Multipliers, joule: Floats, charged: list[tuple[Count, float]],
+        cost: Floats, batch: Floats,
+    ) -> None:  # fmt: skip
+        """Charge counts of large mini-batches, in place: between them costs stay convex."""
+        ends = sorted({count.batch_above for count, _ in charged})
+        fixed = cost - self._sized_cost(prices, joule, batch)
+        wish = batch.copy()
+        cost[:] = np.inf
+        for low, high in zip([0, *ends], [*ends, np.inf], strict=True):
+            size = np.minimum(np.clip(wish, low + 1, high), self.batch_max)
+            here = fixed + self._sized_cost(prices, joule, size)
+            for count, price in charged:
+                if low >= count.batch_above:
+                    here[self.counted(count)] += price
+            better = (size > low) & (here < cost)
+            cost[better], batch[better] = here[better], size[better]
+
     def counted(self, count: Count) -> NDArray[np.bool_]:
-        """Return which sessions a count counts."""
-        mine = np.ones(len(self), dtype=bool)
-        if count.device is not None:
-            mine &= self.device == count.device
-        if count.task is not None:
-            mine &= self.task == count.task
+        """Return which sessions a count counts, if their mini-batch is large enough."""
+        mine = self.iterations > count.iterations_above
+        for name in ("device", "task", "upload"):
+            if getattr(count, name) is not None:
+                mine &= getattr(self, name) == getattr(count, name)
         return mine

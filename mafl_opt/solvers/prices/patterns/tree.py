@@ -55,7 +55,7 @@ def sides(box: Box, split: dict[str, Any]) -> tuple[Box, Box]:
     for kind in ("progress", "excess"):
         if kind in split:
             return cut(box, kind, split[kind], split["at"])
-    count, at = Count(split["device"], split["task"]), split["sessions"]
+    count, at = Count.of(split), split["sessions"]
     least, most = box.counts.get(count, (0, math.inf))
     return (
         replace(box, counts={**box.counts, count: (least, min(most, at))}),
@@ -129,7 +129,7 @@ def named_counts(certificate: dict[str, Any]) -> list[Count]:
         entry = stack.pop()
         if "split" in entry:
             if "sessions" in entry["split"]:
-                found[Count(entry["split"]["device"], entry["split"]["task"])] = None
+                found[Count.of(entry["split"])] = None
             stack += [entry["low"], entry["high"]]
     return list(found)
 
@@ -147,7 +147,7 @@ def _table(prices: Multipliers, counts: Sequence[Count]) -> dict[str, Any]:
 def _multipliers(table: dict[str, Any], like: Multipliers, counts: Sequence[Count]) -> Multipliers:
     charged = np.zeros(len(counts))
     for entry in table.get("counts", ()):
-        charged[counts.index(Count(entry["device"], entry["task"]))] = entry["price"]
+        charged[counts.index(Count.of(entry))] = entry["price"]
     parts = {
         name: np.array(table[key], dtype=float)
         for name, key in (
