@@ -102,7 +102,7 @@ def problems(runs, rows):
             if bound is not None and bound > best + CLAIM_TOLERANCE * abs(best):
                 found.append(f"{name}: {kind} {bound:.9g} is above a plan of {best:.9g}")
         said = run["termination"] in ("OPTIMAL", "GAP_REACHED") and row["bounds"] == DERIVED
-        if said and row["gap"] > run["gap_asked"] + CLAIM_TOLERANCE:
+        if said and row["gap"] > (run["gap_asked"] or 0.0) + CLAIM_TOLERANCE:
             found.append(f"{name}: says {run['termination']} at a gap of {100 * row['gap']:.4f} %")
     return found
 
@@ -120,13 +120,18 @@ def summarise(rows, gaps, backends, *, per_regime=False):
         return row["size"], row["regime"] if per_regime else ""
 
     first = {_fleet(r): r for r in rows if r["backend"] == backends[0]}
+    # The best of its runs: one that ended without a bound proved nothing in time.
+    kinds = {
+        backend: min((r["bounds"] for r in rows if r["backend"] == backend), key=KINDS.index)
+        for backend in {r["backend"] for r in rows}
+    }
     for (size, regime), group in groupby(sorted(rows, key=place), key=place):
         members = list(group)
         for backend in backends:
             mine = [row for row in members if row["backend"] == backend]
             if not mine:
                 continue
-            kind = min((row["bounds"] for row in mine), key=KINDS.index)
+            kind = kinds[backend]
             times = {g: [_or_never(_time(row, kind, g)) for row in mine] for g in gaps}
             ratio, at_least = _ratio(mine, first, kind, gaps[-1])
             shares = [_relative(r["derive_s"], 0.0, r["solve_s"]) for r in mine]
@@ -202,12 +207,11 @@ def table_cells(summary, gaps):
 
 def text(headers, cells, *, markdown=False):
     """Return a summary as an aligned table or as one in Markdown, with what its marks mean."""
+    rule = ["---"] * 2 + ["---:"] * (len(headers) - 2)
     if not markdown:
         lines = format_table(headers, cells, align="ll" + "r" * (len(headers) - 2))
     else:
-        lines = "\n".join(
-            "| " + " | ".join(row) + " |" for row in [headers, ["---"] * len(headers), *cells]
-        )
+        lines = "\n".join("| " + " | ".join(row) + " |" for row in [headers, rule, *cells])
     return f"{lines}\n\n{marked(cells)}".rstrip()
 
 

@@ -52,7 +52,9 @@ def draw_shares(rows, gaps, backends, paths):
         for name in backends
     ]  # fmt: skip
     fleets = len({(row["regime"], row["seed"]) for row in rows})
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )
     figure.suptitle(
         f"{rows[0]['size']} (devices x tasks x slots), {fleets} fleets: higher and further left"
         " is better",
