@@ -48,7 +48,8 @@ test-wheel: install dist
 	    > "$$($(WHEEL_PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	$(ONE_THREAD) PYTHONSAFEPATH=1 $(WHEEL_PYTHON) -m pytest -n $(WORKERS) -m 'not slow' $(WHEEL_TESTS)
 
-# 10,000 damaged files a reader and 50 kills: about half an hour on two cores.
+# 10,000 damaged files a reader, 50 kills and 20,000 scenarios of any magnitude: an hour or more on two
+# cores.
 fuzz: install
 	$(ONE_THREAD) HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz
 

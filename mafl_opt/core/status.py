@@ -18,6 +18,7 @@ class Termination(StrEnum):
     GAP_REACHED = "GAP_REACHED"
     LOCALLY_OPTIMAL = "LOCALLY_OPTIMAL"
     COMPLETED = "COMPLETED"
+    STALLED = "STALLED"
     TIME_LIMIT = "TIME_LIMIT"
     ITERATION_LIMIT = "ITERATION_LIMIT"
     INTERRUPTED = "INTERRUPTED"
@@ -48,6 +49,7 @@ _TERMINATION = {
     Termination.GAP_REACHED: "The gap between plan and bound fell to what was asked for.",
     Termination.LOCALLY_OPTIMAL: "No small change improves the plan; a better one may exist.",
     Termination.COMPLETED: "The rule or search ran to its end; only a bound says how good it is.",
+    Termination.STALLED: "The search cannot go further, though the gap is not what was asked for.",
     Termination.TIME_LIMIT: "The time limit came first; this is the best plan found by then.",
     Termination.ITERATION_LIMIT: "The iteration limit came first; this is the best plan found.",
     Termination.INTERRUPTED: "A person stopped it; this is the best plan found by then.",

@@ -285,4 +285,6 @@ def lagrangian_bound(
     size += float((prices.numerator[task] * columns.error_at(batch)[chosen]).sum())
     size += float((prices.progress[task] * columns.progress[chosen]).sum())
     size += float((e[chosen] * columns.energy(batch)[chosen]).sum())
-    return float(terms.sum()) - ROUND_OFF * (size + chosen.size), chosen, batch
+    last = columns.upload[chosen] - 1
+    size += float((prices.uplink[last] + prices.step_cap[last, task] * columns.step[chosen]).sum())
+    return float(terms.sum()) - ROUND_OFF * size, chosen, batch

@@ -12,6 +12,7 @@ from mafl_opt.core.check import CheckReport
 from mafl_opt.core.fields import FIELDS, GROUPS, Field, StalenessWeight
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
+from mafl_opt.core.status import Termination
 from mafl_opt.formulations.radio import uplink_rate
 from mafl_opt.report.table import format_number, format_percent, format_table
 
@@ -98,12 +99,18 @@ def plan_digest(plan: Plan, report: CheckReport) -> dict[str, Any]:
     }
 
 
+def _stalled_by(plan: Plan) -> str:
+    """Say what gave up, where the trace ends with it."""
+    last = str(plan.trace[-1].get("event", "")) if plan.trace else ""
+    return f" It was {last}." if plan.termination is Termination.STALLED and last else ""
+
+
 def describe_plan(plan: Plan, report: CheckReport) -> str:
     """Return what the backend claims, what it means, and whether the check agrees."""
     digest = plan_digest(plan, report)
     bound = "unproven" if plan.bound is None else format_number(plan.bound, 6)
     lines = [
-        f"{plan.backend}: {plan.termination}. {plan.termination.explanation}",
+        f"{plan.backend}: {plan.termination}. {plan.termination.explanation}{_stalled_by(plan)}",
         f"point     {plan.point}. {plan.point.explanation}",
         f"objective {format_number(plan.objective, 6)}",
         f"bound     {bound}",

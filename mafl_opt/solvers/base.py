@@ -219,9 +219,11 @@ class Run:
 
     def plan(
         self, name: str, termination: Termination, certificate: dict[str, Any] | None = None,
-        *, derive_s: float = np.inf,
+        *, derive_s: float = np.inf, limit: str = "boxes of A_j and the multipliers on them",
     ) -> Plan:  # fmt: skip
         """Wrap up. A termination set on the way (time, Ctrl-C) wins over the one given here.
+
+        `limit` is what gave up if the search stalled; the trace ends with it then.
 
         The bound printed is the one the checker's code derives from the certificate; where that
         takes longer than `derive_s`, which is for large fleets, it is the certificate's claim.
@@ -248,6 +250,10 @@ class Run:
         if ended is Termination.OPTIMAL and certificate is not None and derived is None:
             # That word is for what has been derived.
             ended = Termination.GAP_REACHED
+        if ended is Termination.STALLED:
+            claimed = termination is not Termination.STALLED
+            reason = "what the checker derives of the bound found" if claimed else limit
+            self.note(f"stalled by {reason}")
         return Plan(
             sessions=sessions, backend=name, termination=ended,
             point=PointStatus.FEASIBLE if feasible else PointStatus.NONE,
@@ -304,4 +310,4 @@ class Run:
         if termination is Termination.OPTIMAL and distance <= slack:
             return termination
         reached = distance <= self.options.gap * abs(objective) + slack
-        return Termination.GAP_REACHED if reached else Termination.COMPLETED
+        return Termination.GAP_REACHED if reached else Termination.STALLED

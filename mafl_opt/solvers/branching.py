@@ -97,7 +97,7 @@ def verdict(run: Run) -> Termination:
         return Termination.NUMERICAL
     if run.best is None:
         proved = run.bound >= objective_ceiling(run.problem)
-        return Termination.INFEASIBLE if proved else Termination.COMPLETED
+        return Termination.INFEASIBLE if proved else Termination.STALLED
     # An objective of 0 has no relative gap: it is met or it is not.
     distance = run.objective - run.bound
     if distance <= 0:
@@ -105,7 +105,7 @@ def verdict(run: Run) -> Termination:
     gap = distance / abs(run.objective) if run.objective else np.inf
     if gap <= CLAIM_TOLERANCE:
         return Termination.OPTIMAL
-    return Termination.GAP_REACHED if gap <= run.options.gap else Termination.COMPLETED
+    return Termination.GAP_REACHED if gap <= run.options.gap else Termination.STALLED
 
 
 def objective_ceiling(problem: Problem) -> float:

@@ -17,7 +17,7 @@ class Greedy:
     name = "greedy"
     summary = "best marginal gain of the objective, one session at a time"
     proves_bound = False
-    accepts = frozenset({"start"})
+    accepts = frozenset({"start", "time_limit"})
 
     def missing(self) -> str:
         """Nothing beyond the core is needed."""
@@ -31,6 +31,6 @@ class Greedy:
                 schedule = Schedule.from_sessions(problem, run.start.sessions)
             else:
                 schedule = Schedule(problem)
-            fill(schedule)
+            fill(schedule, stop=run.stop)
             run.offer(schedule, "greedy")
         return run.plan(self.name, Termination.COMPLETED)

@@ -45,18 +45,25 @@ def fill(schedule: Schedule, index: Ints | None = None, stop: Stop | None = None
         Asked between insertions; true ends it as soon as every weighted task is trained, so that
         there is a plan.
     """
-    if index is None:
-        index = np.arange(len(schedule.problem.columns))
-    while not (stop is not None and schedule.value()[0] == 0 and stop()):
-        change, batch = schedule.insertions(index)
-        if not change.size:
-            return
+    c = schedule.problem.columns
+    index = np.arange(len(c)) if index is None else index
+    change, batch = schedule.insertions(index)
+    while index.size and not (stop is not None and schedule.value()[0] == 0 and stop()):
         best = int(np.argmin(change))
-        if not change[best] < -_WORTH * (1.0 + abs(schedule.value()[1])):
+        if not change[best] < -_WORTH * abs(schedule.value()[1]):
             return
-        schedule.insert(int(index[best]), int(batch[best]))
+        k, missing = int(index[best]), schedule.value()[0]
+        schedule.insert(k, int(batch[best]))
         # Insertions only take room, so what does not fit now never will.
-        index = index[np.isfinite(change)]
+        fits = np.isfinite(change)
+        index, change, batch = index[fits], change[fits], batch[fits]
+        if missing:
+            # Changes of untrained tasks compare among those worked out together.
+            change, batch = schedule.insertions(index)
+            continue
+        old = c.task[index] == c.task[k]
+        old |= (c.device[index] == c.device[k]) | (c.upload[index] == c.upload[k])
+        change[old], batch[old] = schedule.insertions(index[old])
 
 
 class Improver:

@@ -158,7 +158,7 @@ class Schedule:
         missing_other, total_other = other.value()
         if missing != missing_other:
             return missing < missing_other
-        return total < total_other - _WORTH * (1.0 + abs(total_other))
+        return total < total_other - _WORTH * abs(total_other)
 
     def objective(self) -> float:
         """O of the schedule; inf while a weighted task is never trained."""

@@ -191,6 +191,66 @@ def test_random_prices_and_trees_never_pass_the_optimum(optima, data):
     assert bound <= z
 
 
+def extreme_scenario(seed):
+    """Weights, gaps and noise of any magnitude, some of them zero; staleness that underflows."""
+    rng = np.random.default_rng(seed)
+    tasks = 1 + seed % 2
+    scenario = drawn_scenario(
+        seed, tasks=tasks, **{"tasks.iterations_max": [2] * tasks, "tasks.batch_max": [2] * tasks}
+    )
+
+    def magnitudes(*shape):
+        return 10.0 ** (rng.uniform(-12, 12, shape) * rng.integers(0, 2, shape))
+
+    rules = [
+        {"kind": "polynomial", "a": float(rng.choice([500.0, 1040.0, 1074.0, 2000.0]))},
+        {"kind": "hinge", "a": float(10.0 ** rng.uniform(0, 300)), "b": 0},
+        {"kind": "constant"},
+    ]
+    small = float(rng.choice([1.0, 1.0, 1e-9]))
+    pairs = scenario.pairs.samples.shape
+    changes = {
+        "tasks.weight": scenario.tasks.weight * magnitudes(tasks) * rng.choice([0, 1, 1, 1], tasks),
+        "energy_weight": scenario.energy_weight * magnitudes()[()] * rng.integers(0, 2),
+        "tasks.initial_gap": scenario.tasks.initial_gap
+        * magnitudes(tasks)
+        * rng.integers(0, 2, tasks),
+        "loss_drift": scenario.loss_drift * rng.integers(0, 2),
+        "tasks.step_cap": scenario.tasks.step_cap * small,
+        "tasks.server_rate": scenario.tasks.server_rate * small,
+        "pairs.dissimilarity": scenario.pairs.dissimilarity * magnitudes(*pairs),
+    }
+    plain = {name: np.asarray(value).tolist() for name, value in changes.items()}
+    rule = [rules[int(rng.integers(3))] for _ in range(tasks)]
+    return scenario.replace(**plain, **{"tasks.staleness_weight": rule})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("first", range(0, 80, 10))
+def test_extreme_magnitudes_never_pass_the_optimum(first):
+    tried = 0
+    for seed in range(first, first + 10):
+        scenario = extreme_scenario(seed)
+        with np.errstate(all="ignore"):
+            z, plan = enumerate_optimum(scenario)
+        if plan is None or not 0 < z < 1e200:
+            continue
+        rng = np.random.default_rng(seed)
+        tasks = check(scenario, plan).tasks
+        slopes = np.array([t.weight / t.progress if t.weight else 0.0 for t in tasks])
+        ratios = np.array([t.bound if t.weight else 0.0 for t in tasks])
+        for size in (0.0, 0.1, 1.0):
+            table = drawn_table(scenario, slopes, ratios, rng, size)
+            table["counts"] = drawn_counts(scenario, rng, size * z)
+            certificate = {
+                "kind": "patterns", "version": 2, "bound": 1.5 * z, "prices": [table],
+                "tree": {"prices": 0},
+            }  # fmt: skip
+            assert certified_bound(scenario, certificate) <= z
+            tried += 1
+    assert tried > 10
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -29,7 +29,7 @@ def ended(termination, gap=0.1):
 @pytest.mark.parametrize("word", [Termination.OPTIMAL, Termination.GAP_REACHED])
 def test_plan_takes_back_a_word_its_bound_does_not_bear(word):
     plan, scenario = ended(word)
-    assert plan.termination is Termination.COMPLETED
+    assert plan.termination is Termination.STALLED
     assert plan.certificate["bound"] == plan.objective
     assert plan.bound == certified_bound(scenario, plan.certificate)
     assert plan.bound < 0.9 * plan.objective

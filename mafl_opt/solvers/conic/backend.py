@@ -39,7 +39,7 @@ class Conic:
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             warm_up(run, improver)
-            ended = Termination.COMPLETED
+            ended = Termination.STALLED
             try:
                 branch(
                     run, improver, lambda top: ColumnPool(run.problem, solver, top).solve, leaves,
@@ -48,8 +48,8 @@ class Conic:
             except OutOfTime:
                 # The search for plans can use what is left.
                 ended = Termination.TIME_LIMIT
-            if verdict(run) is Termination.COMPLETED:
+            if verdict(run) is Termination.STALLED:
                 polish(run, improver)
-            if verdict(run) is Termination.COMPLETED:
+            if verdict(run) is Termination.STALLED:
                 run.termination = run.termination or ended
         return run.plan(self.name, verdict(run), certificate(run.bound, run, leaves))

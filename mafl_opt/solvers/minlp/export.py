@@ -40,8 +40,8 @@ def export_model(problem: Problem, path: str | Path) -> None:
         variables and constraints are). Beside an .nl file stand one with the suffix ``.row`` and
         one with ``.col``: the names of its constraints, then its objective, and of its variables,
         a line each in the order of the .nl file. ``.mps``: the master, the mixed-integer relaxation
-        that `minlp` starts with, its objective divided by the objective of the plan that a quick
-        search finds and restricted to plans below it.
+        of `minlp` on the whole range of A, its objective divided by the objective of the plan that
+        a quick search finds and restricted to plans below it.
 
     Raises
     ------

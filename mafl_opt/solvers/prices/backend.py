@@ -13,9 +13,9 @@ __all__ = ["Prices"]
 
 # Up to so many devices the search branches on sessions; above it, few are fractional anyway.
 _SMALL = 40
-# Seconds for deriving the bound of a larger one again: without a time limit, with it at least, and
-# part of it. After them the bound is a claim.
-_PATIENCE_S, _LEAST_S, _PATIENCE = 30.0, 5.0, 0.1
+# Seconds for deriving the bound of a larger one again where there is no time limit; else the part
+# of the limit that is kept for it, and where it ends. After that the bound is a claim.
+_PATIENCE_S, _RESERVE, _OVER = 30.0, 0.08, 1.03
 
 
 class Prices:
@@ -50,7 +50,9 @@ class Prices:
                 raise InputError("engine", expected, run.options.engine, "leave engine out")
             proof = patterns.solve(run)
             return run.plan(self.name, verdict(run), proof)
-        proof = fleet.solve(run)
+        limit = run.options.time_limit
+        run.reserve = 0.0 if limit is None else _RESERVE * limit
+        proof, stalled = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
         if run.best is None and run.termination is None:
             task = fleet.untrainable_task(run.problem.scenario)
@@ -59,6 +61,5 @@ class Prices:
                 ended = Termination.INFEASIBLE
         # Deriving the bound of a huge fleet again takes minutes; `check --certificate` does it.
         large = proof is not None and is_large(run.problem.scenario, proof)
-        limit = run.options.time_limit
-        patience = _PATIENCE_S if limit is None else max(_LEAST_S, _PATIENCE * limit)
-        return run.plan(self.name, ended, proof, derive_s=0.0 if large else patience)
+        patience = _PATIENCE_S if limit is None else limit * _OVER - run.seconds
+        return run.plan(self.name, ended, proof, derive_s=0.0 if large else patience, limit=stalled)

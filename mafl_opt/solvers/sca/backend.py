@@ -18,8 +18,8 @@ from mafl_opt.formulations.pricing import best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.cones import choose_solver
-from mafl_opt.solvers.improve import Improver, fill
-from mafl_opt.solvers.recovery import polish, quick_search, recover
+from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.recovery import first_plan, polish, quick_search, recover
 from mafl_opt.solvers.sca.descent import Descent
 from mafl_opt.solvers.sca.point import Weights
 from mafl_opt.solvers.schedule import Schedule
@@ -59,25 +59,26 @@ class Sca:
             raise InputError("initial", "one of " + ", ".join(_INITIAL), run.options.initial)
         choose_solver(run.options.solver)
         verdict = Termination.COMPLETED
+        if not len(run.problem.columns):
+            # Nothing can be done, and nothing needs to be where this is reached.
+            run.offer(Schedule(run.problem), "no session exists")
+            return run.plan(self.name, verdict)
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             descent = Descent(run)
-            _set_out(run, descent)
-            quick_search(run, improver)
+            _set_out(run, descent, improver)
             verdict = _descend(run, descent, improver)
             polish(run, improver)
         if run.best is None:
             # Out of time before the first rounding; a plan is worth a tenth of a second more.
-            schedule = Schedule(run.problem)
-            fill(schedule)
-            run.offer(schedule, "greedy")
+            first_plan(run)
         if run.best is None and verdict is not Termination.TIME_LIMIT:
             verdict = Termination.COMPLETED
         return run.plan(self.name, verdict)
 
 
-def _set_out(run: Run, descent: Descent) -> None:
-    """Put the descent at its start: a plan given, a greedy plan, or a random point."""
+def _set_out(run: Run, descent: Descent, improver: Improver) -> None:
+    """Find a plan and put the descent at its start: a plan given, a greedy one, a random point."""
     problem = run.problem
     if run.start is None and run.options.initial == "random":
         random = np.random.default_rng(run.options.seed)
@@ -89,9 +90,9 @@ def _set_out(run: Run, descent: Descent) -> None:
         schedule = Schedule.from_sessions(problem, run.start.sessions)
         run.offer(schedule, "start")
     else:
-        schedule = Schedule(problem)
-        fill(schedule)
-        run.offer(schedule, "greedy")
+        schedule = first_plan(run)
+    # Before anything is compiled; the descent sets out from the plan given or the greedy one.
+    quick_search(run, improver)
     x, batch, rank = _around(problem, schedule)
     descent.begin(x, batch, rank)
 

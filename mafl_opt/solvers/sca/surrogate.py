@@ -20,6 +20,7 @@ _PROXIMAL = 1e-3
 _REACH = float(np.log(3.0))
 # Scaled N_j below this is taken for this.
 _LEAST_ERROR = 1e-9
+_LEAST_PROGRESS = 1e-9
 _ROWS = ("exclusive", "uplink", "step_cap", "energy", "deadline")
 
 
@@ -123,9 +124,9 @@ class SurrogateProblem:
         form, used = self._form, self._form.used
         slope, constant = product_tangent(at.x, np.ones_like(at.x))
         noise, load = form.noise * at.inverse, form.compute * form.load(at)
-        # The surrogate of the ratio lies above it for any N0 > 0, so nothing divides by zero.
+        # The surrogate of the ratio lies above it for any N0 and A0 > 0: no division by zero.
         numerator = np.maximum(form.numerator(at)[used], _LEAST_ERROR)
-        progress = form.progress(at)[used]
+        progress = np.maximum(form.progress(at)[used], _LEAST_PROGRESS)
         values = {
             "noise_square": 0.25 * noise, "noise_slope": slope * noise,
             "noise_shift": form.by_task[used] @ (constant * noise),

@@ -4,15 +4,14 @@ Sums may be taken in any order, as in a library of linear algebra, but a number 
 stays what it is.
 """
 
-import numba as nb
+from mafl_opt.core import compiling
 
 __all__ = ["accumulate", "compiled", "dot", "multiply"]
 
 #: Entries of a row taken at once, so that those of a whole mini-batch stay in the fastest cache.
 _TILE = 512
 
-compiled = nb.njit(
-    cache=True,
+compiled = compiling.compiled(
     nogil=True,
     error_model="numpy",
     fastmath={"reassoc", "contract", "arcp", "nsz"},

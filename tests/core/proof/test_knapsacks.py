@@ -78,6 +78,29 @@ def test_caps_given_up_for_their_size_are_charged_at_least_the_most(limit, monke
     assert above > 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_merged_labels_keep_most_of_the_bound(seed, monkeypatch):
+    """Where labels become too many, fewer give a weaker bound, not none."""
+    rng = np.random.default_rng(seed)
+    count, devices = 200, 20
+    step = rng.uniform(0.1, 1.0, count)
+    items = Items(
+        cap=np.zeros(count, dtype=np.int64), device=rng.integers(0, devices, count), step=step,
+        charge=step * rng.uniform(0.9, 1.1, count) + 0.05,
+    )  # fmt: skip
+    programs = Knapsacks.of(items, np.array([3.0]))
+    between = bracket(programs, np.zeros(1), 0.0)
+    (exact,) = sharpen(programs, between, 0.0)
+    parts = []
+    for limit in (10, 1000):
+        monkeypatch.setattr(labels, "_LABELS", limit)
+        (merged,) = sharpen(programs, between, 0.0)
+        assert between.bound[0] < merged <= exact
+        parts.append((merged - between.bound[0]) / (exact - between.bound[0]))
+    assert parts[0] < 0.9
+    assert parts[1] > 0.99
+
+
 def test_a_cap_without_sessions_is_charged_nothing():
     none = np.zeros(0, dtype=np.int64)
     empty = Items(cap=none, device=none, step=np.zeros(0), charge=np.zeros(0))

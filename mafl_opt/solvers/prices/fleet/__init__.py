@@ -6,13 +6,14 @@ from typing import Any
 
 from mafl_opt.core.locks import sole_use
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.fleet.compilation import compile_ahead
 from mafl_opt.solvers.prices.fleet.opening import untrainable_task
 from mafl_opt.solvers.prices.fleet.search import Search
 
 __all__ = ["solve", "untrainable_task"]
 
 
-def solve(run: Run) -> dict[str, Any] | None:
+def solve(run: Run) -> tuple[dict[str, Any] | None, str]:
     """Find a plan and a bound for a large fleet until the gap is reached or time is up.
 
     Parameters
@@ -25,6 +26,8 @@ def solve(run: Run) -> dict[str, Any] | None:
     -------
     certificate : dict or None
         Of kind ``tree``; None when it was cut short before there was a plan.
+    limit : str
+        What keeps plan and bound apart.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def solve(run: Run) -> dict[str, Any] | None:
         search = Search(run)
         try:
             with run.interruptible():
-                search.work()
+                search.work(compile_ahead)
         finally:
             search.close()
-    return search.certificate()
+    return search.certificate(), search.limit

@@ -6,23 +6,22 @@ fast-math, so that the same numbers come out on any number of threads.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.fleet.arrays import Tasks
+from mafl_opt.core.compiling import compiled
+from mafl_opt.solvers.prices.fleet.arrays import Tasks, error_part, noise_part
 
 __all__ = [
     "SLACK",
     "Room",
     "Scratch",
     "Table",
-    "compiled",
-    "error_part",
+    "entry",
+    "inner",
     "iterations",
-    "noise_part",
     "read_plan",
     "scratch",
     "session",
@@ -33,10 +32,14 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
+_options = {"nogil": True, "error_model": "numpy"}
+#: For functions that are called from Python.
+entry = compiled(**_options)
+#: For all others, whose calls from Python take as long to compile as they do themselves.
+inner = compiled(**_options, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # For numbers only: every array that an inlined function is given is counted at every call, which
 # took two thirds of the time once.
-inlined = nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+_inlined = compiled(**_options, inline="always")
 
 # Round-off in f_max T' / (cyc l) must not cost a sample that fits exactly.
 SLACK = 1e-12
@@ -105,7 +108,7 @@ def scratch(tasks: Tasks) -> Scratch:
     )  # fmt: skip
 
 
-@compiled
+@inner
 def _affordable(budget, fixed, unit, f_min, rate, batch):
     """Largest batch size up to `batch` whose energy stays within the budget; 0 for none."""
     left = budget - fixed
@@ -126,7 +129,7 @@ def _affordable(budget, fixed, unit, f_min, rate, batch):
     return most
 
 
-@compiled
+@inner
 def transfers(i, j, fleet, tasks, s):
     """Download and upload time of every slot; inf where it is longer than the slot."""
     for g in range(tasks.capacity.size):
@@ -140,21 +143,10 @@ def transfers(i, j, fleet, tasks, s):
             s.up[g] = np.inf
 
 
-# These two are called with tensors as well.
-def error_part(c: Any, apart: Any, slope: Any, drift_0: Any, drift_1: Any, drift_2: Any) -> Any:
-    """Systematic part of phi (model page, section 5)."""
-    return 0.5 * c * (apart * apart * drift_0 + 2.0 * apart * slope * drift_1 + slope**2 * drift_2)
+_error, _noise = _inlined(error_part), _inlined(noise_part)
 
 
-def noise_part(c: Any, variance: Any, noise_1: Any, noise_2: Any, noise_3: Any) -> Any:
-    """Part of phi that nu(B) multiplies (model page, section 5)."""
-    return variance * c * (noise_1 + c * (noise_2 + c * noise_3))
-
-
-_error, _noise = inlined(error_part), inlined(noise_part)
-
-
-@compiled
+@inner
 def iterations(i, j, tau, fleet, tasks, table, e, s):
     """Work out what columns of one task and staleness have in common in all slots.
 
@@ -193,7 +185,7 @@ def iterations(i, j, tau, fleet, tasks, table, e, s):
     return most
 
 
-@compiled
+@inner
 def _rank(most, s):
     """Order iteration counts by the least that a column can cost; few are out of place."""
     for steps in range(1, most + 1):
@@ -204,14 +196,14 @@ def _rank(most, s):
         s.order[place] = steps
 
 
-@compiled
+@inner
 def _reach(i, fleet, s):
     """Count the slots out of reach."""
     for g in range(s.gone.size - 1):
         s.gone[g + 1] = s.gone[g] + (0 if fleet.reachable[i, g] else 1)
 
 
-@compiled
+@inner
 def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
     """Find the best column of every arc at energy price `e`, if it costs less than `ceiling`."""
     slots = tasks.capacity.size
@@ -277,7 +269,7 @@ def solve_arcs(i, fleet, tasks, table, room, e, ceiling, s):
     return _program(s)
 
 
-@compiled
+@inner
 def _program(s):
     """Choose arcs that do not overlap at least cost; returns the cost."""
     slots = s.cost.shape[0]
@@ -293,7 +285,7 @@ def _program(s):
     return s.value[slots]
 
 
-@compiled
+@inner
 def session(i, fleet, tasks, j, r, u, steps, batch):
     """Return energy, phi, a and step of one session at its best frequency."""
     down, up = tasks.bits[j] / fleet.down_rate[i, r], tasks.bits[j] / fleet.up_rate[i, u - 1]
@@ -312,7 +304,7 @@ def session(i, fleet, tasks, j, r, u, steps, batch):
     return energy, error + noise * (1.0 / batch - 1.0 / fleet.samples[i, j]), 0.5 * step, step
 
 
-@compiled
+@inner
 def read_plan(i, fleet, tasks, s):
     """Write the chosen sessions into ``s.found``; returns how many and their energy."""
     u, count, energy = s.cost.shape[0], 0, 0.0

@@ -6,7 +6,7 @@ steps, staleness weights. Arrays are device-major, so that a block of devices is
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.bound import local_sums
 from mafl_opt.formulations.radio import uplink_rate
 
-__all__ = ["Fleet", "Tasks", "fleet_of", "read_only", "tasks_of"]
+__all__ = ["Fleet", "Tasks", "error_part", "fleet_of", "noise_part", "read_only", "tasks_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -174,3 +174,14 @@ def tasks_of(scenario: Scenario) -> Tasks:
         energy_weight=float(scenario.energy_weight),
     )  # fmt: skip
     return read_only(tasks)
+
+
+# These two are compiled, and called with arrays and tensors as well.
+def error_part(c: Any, apart: Any, slope: Any, drift_0: Any, drift_1: Any, drift_2: Any) -> Any:
+    """Systematic part of phi (model page, section 5)."""
+    return 0.5 * c * (apart * apart * drift_0 + 2.0 * apart * slope * drift_1 + slope**2 * drift_2)
+
+
+def noise_part(c: Any, variance: Any, noise_1: Any, noise_2: Any, noise_3: Any) -> Any:
+    """Part of phi that nu(B) multiplies (model page, section 5)."""
+    return variance * c * (noise_1 + c * (noise_2 + c * noise_3))

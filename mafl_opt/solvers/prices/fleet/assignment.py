@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.plan import Sessions
-from mafl_opt.solvers.prices.fleet.arcs import Table, scratch
+from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
 from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks, read_only
-from mafl_opt.solvers.prices.fleet.kernel import assign_devices
+from mafl_opt.solvers.prices.fleet.kernel import assign_devices, cost_plans, price_devices
 from mafl_opt.solvers.prices.fleet.labels import pool
 from mafl_opt.solvers.prices.fleet.logs import SweepLog
 from mafl_opt.solvers.prices.fleet.ratio import mix
@@ -28,6 +28,15 @@ Ints = NDArray[np.int64]
 _BLOCK = 2048
 # The search for a device's energy price, and how close its plan must come to its bound.
 _ROUNDS = 8
+# Devices that exchange room, tries in all and without success, tries between looks at who loses
+# what, and the least relative change that counts.
+_FEWEST, _MOST = 2, 16
+_TRIES, _PATIENCE, _FRESH = 4000, 500, 20
+_WORTH = 1e-9
+# Parts of the fleet by how much their plans gain.
+_BANDS = 10
+# Shares of the prices of limits: below 1, what is left of the room is used as well.
+_EAGER = (1.0, 0.95, 0.8, 0.5)
 
 
 class Assignment:
@@ -68,24 +77,27 @@ class Assignment:
     @property
     def objective(self) -> float:
         """O of the plan; inf while a weighted task is never trained."""
+        return self._value(self.totals)
+
+    def _value(self, totals: Floats) -> float:
         t, most = self.tasks, self.tasks.bits.size
         used = t.weight > 0
-        progress = self.totals[1 + most : 1 + 2 * most][used]
+        progress = totals[1 + most : 1 + 2 * most][used]
         if (progress <= 1e-12 * t.cap[used]).any():
             return np.inf
-        error = (t.start + self.totals[1 : 1 + most])[used]
-        return float(t.weight[used] @ (error / progress) + t.energy_weight * self.totals[0])
+        error = (t.start + totals[1 : 1 + most])[used]
+        return float(t.weight[used] @ (error / progress) + t.energy_weight * totals[0])
 
-    def sweep(self, table: Table, *, stop: Callable[[], bool]) -> int:
-        """Plan every device anew at the prices; returns how many got a new plan.
+    def sweep(self, table: Table, *, stop: Callable[[], bool]) -> None:
+        """Plan every device anew at the prices.
 
         A sweep that the log knows is not made again.
         """
-        return self._sweep(table, [(table, np.arange(self.fleet.size))], stop)
+        self._sweep(table, [(table, np.arange(self.fleet.size))], stop)
 
     def spread(
         self, tables: list[Table], shares: Floats, seed: int, *, stop: Callable[[], bool]
-    ) -> int:
+    ) -> None:
         """Plan every device at one of some tables, drawn at random: as `sweep`.
 
         Parameters
@@ -97,46 +109,118 @@ class Assignment:
         stop : callable
         """
         size, random = self.fleet.size, np.random.default_rng(seed)
-        drawn = random.permutation(size)
-        cuts = np.rint(np.cumsum(shares) * size).astype(np.int64)
+        drawn, cuts = random.permutation(size), np.rint(np.cumsum(shares) * size).astype(np.int64)
+        which = np.empty(size, dtype=np.int64)
+        which[drawn] = np.searchsorted(cuts, np.arange(size), side="right")
+        # Whoever gains most chooses first; the others fill what is left.
+        ranked = np.argsort(self._least(mix(tables, shares)), kind="stable")
         parts = [
-            (table, np.sort(drawn[first:last]))
-            for table, first, last in zip(tables, [0, *cuts], cuts, strict=False)
+            (tables[k], band[which[band] == k])
+            for band in np.array_split(ranked, _BANDS)
+            for k in np.unique(which[band])
         ]
-        return self._sweep(mix(tables, shares), parts, stop)
+        self._sweep(mix(tables, shares), parts, stop)
 
-    def _sweep(self, key: Table, parts: list[tuple[Table, Ints]], stop: Callable[[], bool]) -> int:
+    def _sweep(self, key: Table, parts: list[tuple[Table, Ints]], stop: Callable[[], bool]) -> None:
         """Plan some devices at each table; the log knows the sweep by `key`."""
-        known = None if self._log is None else self._log.recall(key)
-        if known is not None:
-            self.totals[:] = known
-            return 0
-        changed = 0
+        if self._recall(key):
+            return
         for table, devices in parts:
             for start in range(0, devices.size, _BLOCK):
                 if stop():
-                    return changed
-                block = devices[start : start + _BLOCK]
-                plans, counts = self._plans[block], self._counts[block]
-                changed += assign_devices(
-                    read_only(self.fleet.take(block)), self.tasks, read_only(table),
-                    self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
-                    plans, counts, self.totals,
-                )  # fmt: skip
-                self._plans[block], self._counts[block] = plans, counts
+                    return
+                self._plan(table, devices[start : start + _BLOCK], together=False)
+        self._keep(key)
+
+    def exchange(self, table: Table, seed: int, *, aim: float, stop: Callable[[], bool]) -> None:
+        """Let few devices at a time exchange their room, those first that lose most by the plan.
+
+        Where limits are full, no device gets a better plan alone. At the prices of a relaxation
+        O is above the bound by what devices' plans cost more than their best ones, and by limits
+        not used up. So some of the devices that lose much give their room back, with some others,
+        and are planned anew, dearest first (ruin and recreate).
+
+        Parameters
+        ----------
+        table : Table
+        seed : int
+        aim : float
+            Objective that is good enough.
+        stop : callable
+        """
+        if self._recall(table):
+            return
+        random, least = np.random.default_rng(seed), self._least(table)
+        tries = since = 0
+        while self.objective > aim and since < _PATIENCE and tries < _TRIES and not stop():
+            if tries % _FRESH == 0:
+                lost = np.maximum(self._costs(table) - least, 0.0)
+                chance = lost / max(float(lost.sum()), 1e-300) + 1.0 / lost.size
+                now = self.marginal(table, float(random.choice(_EAGER)), moved=True)
+            size = min(int(random.integers(_FEWEST, _MOST + 1)), lost.size)
+            chosen = random.choice(lost.size, size, replace=False, p=chance / chance.sum())
+            chosen = chosen[np.argsort(-lost[chosen], kind="stable")]
+            since = 0 if self._plan(now, chosen, together=True) else since + 1
+            tries += 1
+        if not stop():
+            self._keep(table)
+
+    def _plan(self, table: Table, block: Ints, *, together: bool) -> bool:
+        """Plan some devices in this order; together they keep their plans if no better come out."""
+        plans, counts, totals = self._plans[block], self._counts[block], self.totals.copy()
+        assign_devices(
+            read_only(self.fleet.take(block)), self.tasks, read_only(table),
+            self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
+            plans, counts, totals, together,
+        )  # fmt: skip
+        if together and not self._value(totals) < self.objective * (1.0 - _WORTH):
+            return False
+        self._plans[block], self._counts[block], self.totals[:] = plans, counts, totals
+        return True
+
+    def _least(self, table: Table) -> Floats:
+        """Cost of every device's best plan, with all the room there is, or a little less."""
+        size, slots = self.fleet.size, self.tasks.capacity.size
+        least, cost, totals = np.zeros(size), np.zeros(size), np.zeros(self.totals.size)
+        room = Room(uplink=self.tasks.capacity, step=np.tile(self.tasks.cap, (slots, 1)))
+        price_devices(
+            read_only(self.fleet), self.tasks, read_only(table), room, self._energy_price.copy(),
+            _ROUNDS, self.accuracy, self._pool, self._scratch, least, cost, totals,
+        )  # fmt: skip
+        return least
+
+    def _costs(self, table: Table) -> Floats:
+        cost = np.zeros(self.fleet.size)
+        cost_plans(
+            read_only(self.fleet), self.tasks, read_only(table), self._plans, self._counts, cost
+        )
+        return cost
+
+    def _recall(self, key: Table) -> bool:
+        """Whether the log knows a sweep; if so, its totals are those reached."""
+        known = None if self._log is None else self._log.recall(key)
+        if known is not None:
+            self.totals[:] = known
+        return known is not None
+
+    def _keep(self, key: Table) -> None:
         if self._log is not None:
             self._log.keep(key, self.totals, self._plans[self._kept()], self._counts)
-        return changed
 
-    def marginal(self, table: Table, share: float) -> Table:
-        """Return the marginal prices of the totals reached, with a share of the others'."""
+    def marginal(self, table: Table, share: float, *, moved: bool = False) -> Table:
+        """Return the marginal prices of the totals reached, with a share of the others'.
+
+        A session gains mu / 2 less the price of the cap for a step. Where caps fix A_j, prices say
+        that difference and no more: `moved` takes those of caps along with mu.
+        """
         t, most = self.tasks, self.tasks.bits.size
-        progress = np.where(t.weight > 0, self.totals[1 + most : 1 + 2 * most], 1.0)
-        error = t.weight / progress
-        return Table(
-            error=error, progress=error * (t.start + self.totals[1 : 1 + most]) / progress,
-            uplink=share * table.uplink, step=share * table.step,
-        )  # fmt: skip
+        reached = np.where(t.weight > 0, self.totals[1 + most : 1 + 2 * most], 1.0)
+        error = t.weight / reached
+        progress = error * (t.start + self.totals[1 : 1 + most]) / reached
+        step = table.step
+        if moved:
+            step = np.maximum(step + 0.5 * (progress - table.progress), 0.0)
+        return Table(error=error, progress=progress, uplink=share * table.uplink, step=share * step)
 
     def _kept(self) -> NDArray[np.bool_]:
         """Rows of the plans that are sessions; (devices, slots)."""

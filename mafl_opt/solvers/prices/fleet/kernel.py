@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from mafl_opt.solvers.prices.fleet.arcs import SLACK, Room, compiled, read_plan, session, solve_arcs
+from mafl_opt.solvers.prices.fleet.arcs import (
+    SLACK,
+    Room,
+    entry,
+    inner,
+    read_plan,
+    session,
+    solve_arcs,
+)
 from mafl_opt.solvers.prices.fleet.labels import within_budget
 
-__all__ = ["assign_devices", "complete_devices", "price_devices"]
+__all__ = ["assign_devices", "complete_devices", "cost_plans", "price_devices"]
 
 # A better energy price is not looked for when it would close less than this part of the gap.
 _WORTH = 1e-3
 _DEARER = (1.001, 1.01, 1.05, 1.2, 1.6)
 
 
-@compiled
+@inner
 def _evaluate(i, fleet, tasks, table, room, price, s):
     """Solve one device at an energy price; returns its cost without it, energy and sessions."""
     value = solve_arcs(i, fleet, tasks, table, room, tasks.energy_weight + price, 0.0, s)
@@ -22,7 +30,15 @@ def _evaluate(i, fleet, tasks, table, room, price, s):
     return value - price * energy, energy, count
 
 
-@compiled
+@inner
+def _keep(s, count):
+    """Make what was found the plan; copies of slices would bring texts of errors along."""
+    for k in range(count):
+        for part in range(5):
+            s.plan[k, part] = s.found[k, part]
+
+
+@inner
 def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
     """Solve one device with its budget priced, searching for the best price.
 
@@ -43,7 +59,7 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
             over, over_cost, over_energy = True, cost, energy
         elif cost < good_cost:
             good_cost, good_count, good_energy = cost, count, energy
-            s.plan[:count] = s.found[:count]
+            _keep(s, count)
         if good_cost - bound <= tolerance or (price == 0.0 and energy <= most):
             break
         if not over:
@@ -61,11 +77,11 @@ def _priced(i, fleet, tasks, table, room, start, rounds, tolerance, s):
             )  # fmt: skip
             if energy <= most and cost < good_cost:
                 good_cost, good_count = cost, count
-                s.plan[:count] = s.found[:count]
+                _keep(s, count)
     return bound, best_price, good_cost, good_count
 
 
-@compiled
+@inner
 def _solve_device(i, fleet, tasks, table, room, start, rounds, tolerance, pool, s):
     """Solve one device within its budget, by its price and, where that leaves a gap, by labels.
 
@@ -79,7 +95,7 @@ def _solve_device(i, fleet, tasks, table, room, start, rounds, tolerance, pool, 
     return low, price, high, count
 
 
-@compiled
+@entry
 def price_devices(
     fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals
 ):
@@ -122,7 +138,7 @@ def price_devices(
     return apart
 
 
-@compiled
+@entry
 def complete_devices(
     fleet, tasks, table, room, price, rounds, tolerance, pool, s, bound, cost, totals,
     known, ends, sessions,
@@ -152,7 +168,7 @@ def complete_devices(
             _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
 
 
-@compiled
+@inner
 def _add(i, fleet, tasks, plan, sign, totals):
     """Add what the sessions of a device take and bring, or take it away."""
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
@@ -166,7 +182,7 @@ def _add(i, fleet, tasks, plan, sign, totals):
         totals[1 + 2 * num_tasks + slots + (u - 1) * num_tasks + j] += sign * step
 
 
-@compiled
+@inner
 def _objective(tasks, table, totals):
     """O of totals and what they pay for uplinks and steps; inf while a weighted task has none."""
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
@@ -185,8 +201,10 @@ def _objective(tasks, table, totals):
     return total
 
 
-@compiled
-def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals):
+@entry
+def assign_devices(
+    fleet, tasks, table, price, rounds, tolerance, pool, s, plans, counts, totals, together
+):  # fmt: skip
     """Plan the devices anew, one after the other, in the room that the others leave.
 
     A device gets the cheapest plan at the prices, if O and what all pay for uplinks and steps do
@@ -200,16 +218,16 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
         Sessions of every device: task, receive, upload, iterations, batch; changed in place.
     totals : (1 + 2 J + G + G J,)
         Of the whole fleet, these devices included; changed in place.
-
-    Returns
-    -------
-    changed : int
-        Devices with a new plan.
+    together : bool
+        Whether they all give their room back before the first of them is planned.
     """
     num_tasks, slots = tasks.bits.size, tasks.capacity.size
     room = Room(np.empty(slots), np.empty((slots, num_tasks)))
     before = np.empty(totals.size)
-    changed = 0
+    if together:
+        for i in range(fleet.f_min.size):
+            _add(i, fleet, tasks, plans[i, : counts[i]], -1.0, totals)
+            counts[i] = 0
     for i in range(fleet.f_min.size):
         before[:] = totals
         old = _objective(tasks, table, totals)
@@ -225,9 +243,30 @@ def assign_devices(fleet, tasks, table, price, rounds, tolerance, pool, s, plans
         _add(i, fleet, tasks, s.plan[:count], 1.0, totals)
         new = _objective(tasks, table, totals)
         if new < old or (old == np.inf and count > 0):
-            changed += 1
             counts[i] = count
-            plans[i, :count] = s.plan[:count]
+            for k in range(count):
+                for part in range(5):
+                    plans[i, k, part] = s.plan[k, part]
         else:
             totals[:] = before
-    return changed
+
+
+@entry
+def cost_plans(fleet, tasks, table, plans, counts, cost):
+    """Work out what the plans of devices cost at the prices.
+
+    Parameters
+    ----------
+    plans : (I, G, 5), counts : (I,)
+    cost : (I,)
+        Gets the costs.
+    """
+    for i in range(fleet.f_min.size):
+        cost[i] = 0.0
+        for k in range(counts[i]):
+            j, r, u = plans[i, k, 0], plans[i, k, 1], plans[i, k, 2]
+            energy, phi, a, step = session(
+                i, fleet, tasks, j, r, u, plans[i, k, 3], plans[i, k, 4]
+            )  # fmt: skip
+            cost[i] += table.error[j] * phi - table.progress[j] * a + tasks.energy_weight * energy
+            cost[i] += table.uplink[u - 1] + table.step[u - 1, j] * step

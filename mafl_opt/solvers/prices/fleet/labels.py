@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mafl_opt.solvers.prices.fleet.arcs import (
     SLACK,
-    compiled,
+    inner,
     iterations,
     solve_arcs,
     transfers,
@@ -56,7 +56,7 @@ def pool() -> Pool:
     )  # fmt: skip
 
 
-@compiled
+@inner
 def _backward(s):
     """Least cost from every slot to the end."""
     slots = s.cost.shape[0]
@@ -69,7 +69,7 @@ def _backward(s):
         s.back[g] = best
 
 
-@compiled
+@inner
 def _list_options(i, fleet, tasks, table, room, price, gap, pool, s):
     """List the columns, batch sizes and all, that cost less than `gap` more than the best plan.
 
@@ -129,13 +129,13 @@ def _list_options(i, fleet, tasks, table, room, price, gap, pool, s):
     return count
 
 
-@compiled
+@inner
 def _fronts(count, arcs, pool):
     """Sort the options by arc and energy and drop dominated ones.
 
     Returns the order and where every arc starts in it, (arcs + 1,).
     """
-    order = np.argsort(pool.joules[:count], kind="mergesort")
+    order = np.argsort(pool.joules[:count])
     size = np.zeros(arcs + 1, dtype=np.int64)
     least = np.full(arcs, np.inf)
     kept = np.zeros(count, dtype=np.bool_)
@@ -156,7 +156,7 @@ def _fronts(count, arcs, pool):
     return out, start
 
 
-@compiled
+@inner
 def within_budget(
     i, fleet, tasks, table, room, price, tolerance, bound, cost, size, pool, s
 ):  # fmt: skip
@@ -216,7 +216,7 @@ def within_budget(
                     pool.energy[end], pool.cost[end] = energy, total
                     pool.head[end, 0], pool.head[end, 1] = k, o
                     end += 1
-        rank = np.argsort(pool.energy[first[u] : end], kind="mergesort")
+        rank = np.argsort(pool.energy[first[u] : end])
         width = rank.size
         energy, total = pool.energy[first[u] : end].copy(), pool.cost[first[u] : end].copy()
         head = pool.head[first[u] : end].copy()
@@ -237,7 +237,8 @@ def within_budget(
         return max(bound, cost - tolerance), cost, size
     size, k = 0, best
     while pool.head[k, 1] >= 0:
-        s.plan[size] = pool.option[pool.head[k, 1], 1:]
+        for part in range(5):
+            s.plan[size, part] = pool.option[pool.head[k, 1], 1 + part]
         size += 1
         k = pool.head[k, 0]
     return limit, limit, size

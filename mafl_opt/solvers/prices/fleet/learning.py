@@ -14,15 +14,19 @@ from mafl_opt.solvers.prices.fleet.master import Master, Point
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.ratio import Range
 
-__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "ratio_prices", "worth"]
+__all__ = ["ROUNDS", "Lesson", "blend", "first_totals", "learn", "ratio_prices"]
 
 Floats = NDArray[np.float64]
 
-# Weight of the old prices in the next ones asked.
-_SMOOTHING = 0.7
+# Weight of the best prices so far in the next ones asked (Wentges), and the trust region around
+# them: at first, at last.
+_SMOOTHING = 0.3
+_RADIUS, _LEAST_RADIUS = 0.2, 0.02
+# While bound and mixture are further apart than this, relative, the box stays where it is.
+_FAR = 0.02
 # The box around the point: at first, at last, and how fast it shrinks.
-_WIDEST, _NARROWEST, _SHRINK = 3.0, 1.03, 0.8
-_MOST_STEPS = 120
+_WIDEST, _NARROWEST, _SHRINK = 1.5, 1.03, 0.8
+_MOST_STEPS, _MOST_MOVES = 120, 10
 #: Evaluations of a device for its energy price: enough for all but a few.
 ROUNDS = 8
 # The same while the prices of what devices share are still far off, and when they no longer are.
@@ -104,7 +108,7 @@ def ratio_prices(tasks: Tasks, progress: Floats, error: Floats) -> Table:
 
 def learn(
     oracle: Oracle, master: Master, progress: Floats, error: Floats, *, table: Table | None,
-    accuracy: float, correction: Floats | None, stop: Callable[[], bool],
+    accuracy: float, stop: Callable[[], bool],
 ) -> Lesson:  # fmt: skip
     """Find prices at which devices' own plans make a good plan together.
 
@@ -118,8 +122,6 @@ def learn(
     accuracy : float
         Relative to the objective: when the mixture and the bound at fixed ratio weights are this
         close, learning ends.
-    correction : (totals,) or None
-        Added to every answer.
     stop : callable
     """
     t = oracle.tasks
@@ -129,46 +131,36 @@ def learn(
     if table is None:
         table = ratio_prices(t, progress, error)
     most = 0.5 * t.capacity.size * t.cap
-    fixed = np.zeros(1) if correction is None else correction
-    rounds = _FIRST_ROUNDS
+    rounds, radius = _FIRST_ROUNDS, _RADIUS
     for step in range(_MOST_STEPS):
         answer = oracle.ask(table, rounds=rounds)
-        master.add(table, answer.totals)
-        for _ in range(10):
+        master.add(table, answer.totals, answer.value)
+        for _ in range(_MOST_MOVES):
             box = Range(
                 low=progress / width, high=np.minimum(progress * width, most),
                 excess_low=excess / width, excess_high=excess * width,
             )  # fmt: skip
-            point = master.solve(box)
-            new = np.where(used, point.progress, progress)
-            moved = np.abs(new / progress - 1.0).max()
-            progress = new
-            ratio = np.where(used, np.maximum(point.error / progress, 1e-12), excess)
-            moved = max(moved, float(np.abs(ratio / excess - 1.0).max()))
-            excess = ratio
+            dual, centre = master.dual(box)
+            point = master.solve(box, centre, radius)
+            far = point.value - dual
+            if far > _FAR * abs(dual):
+                # Plans outside the limits, at a price that is too low: no point to follow.
+                break
+            new = np.where(used, np.minimum(point.progress, most), progress)
+            ratio = point.error / np.maximum(point.progress, 1e-300)
+            ratio = np.where(used, np.maximum(ratio, 1e-12), excess)
+            moved = max(np.abs(new / progress - 1.0).max(), np.abs(ratio / excess - 1.0).max())
+            progress, excess = new, ratio
             if moved < 0.3 * (width - 1.0):
                 break
-        objective = point.objective(t)
-        value = table.error @ (t.start + point.error) - table.progress @ point.progress
-        value += t.energy_weight * point.energy
-        answered = answer.value + (worth(t, table, fixed) if correction is not None else 0.0)
-        far = value - answered
-        if stop() or (step > 5 and far <= accuracy * objective + answer.gap and rounds == ROUNDS):
+        done = step > 5 and far <= accuracy * abs(dual) + answer.gap and rounds == ROUNDS
+        if stop() or (done and width == _NARROWEST):
             break
-        if far <= _CLOSE * objective + answer.gap:
+        if far <= _CLOSE * abs(dual) + answer.gap:
             rounds = ROUNDS
-        table = blend(table, point.table, _SMOOTHING if step else 0.0)
-        width = max(_NARROWEST, 1.0 + (width - 1.0) * _SHRINK)
-    return Lesson(objective=objective, point=point, table=table, steps=step + 1)
-
-
-def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
-    """Cost of fixed totals at the prices."""
-    most, slots = tasks.bits.size, tasks.capacity.size
-    uplink = totals[1 + 2 * most : 1 + 2 * most + slots]
-    step = totals[1 + 2 * most + slots :].reshape(slots, most)
-    return float(
-        tasks.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
-        - table.progress @ totals[1 + most : 1 + 2 * most]
-        + table.uplink @ uplink + (table.step * step).sum()
-    )  # fmt: skip
+        table = blend(centre, point.table, _SMOOTHING)
+        if far <= _FAR * abs(dual):
+            width = max(_NARROWEST, 1.0 + (width - 1.0) * _SHRINK)
+        radius = max(_LEAST_RADIUS, _SHRINK * radius)
+    point = master.solve(box)
+    return Lesson(objective=point.objective(t), point=point, table=centre, steps=step + 1)

@@ -4,7 +4,8 @@ Devices are cut into groups; every price table asked so far gives a column a gro
 plans add up to. The ratio is relaxed on a box of A_j and Y_j = (N_j - Gamma'_j) / A_j (see
 `ratio`): tangents of Gamma'_j / A_j, and the two upper planes of the product Y_j A_j (McCormick).
 Its duals are prices of everything devices share. Scaled: N by Gamma', A by half the step caps' sum,
-limits to 1.
+limits to 1. A trust region can hold the duals of the limits near given prices: a column that adds
+to a limit at the highest price, and one that takes of it at the lowest (boxstep method).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Tasks
-from mafl_opt.solvers.prices.fleet.ratio import Range, progress_points
+from mafl_opt.solvers.prices.fleet.ratio import Range, progress_points, ratio_blocks
 from mafl_opt.solvers.prices.highs import quiet_highs
 
-__all__ = ["Master", "Point"]
+__all__ = ["Master", "Point", "worth"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,6 +86,7 @@ class Master:
         self.by_error = np.where(tasks.start > 0, tasks.start, 1.0)
         self._used = tasks.weight > 0
         self.tables: list[Table] = []
+        self._values: list[float] = []
         self._asked: list[int] = []
         self._totals = [np.zeros(1 + 2 * self.num_tasks + self.num_slots * (1 + self.num_tasks))]
         self._lp = lp = quiet_highs()
@@ -118,8 +120,12 @@ class Master:
             lp.addCol(0.0, 0.0, _INF, 1, row, np.array([1.0]))
         self._fixed = 4 * self.num_tasks
         lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
+        self._trust = np.arange(2 * shared, dtype=np.int32) + self._fixed + 1
+        for side in (-1.0, 1.0):
+            for limit in range(shared):
+                lp.addCol(0.0, 0.0, 0.0, 1, np.array([limit], dtype=np.int32), np.array([side]))
 
-    def add(self, table: Table, totals: Floats) -> None:
+    def add(self, table: Table, totals: Floats, value: float = -np.inf) -> None:
         """Add what groups' plans at a table add up to.
 
         Parameters
@@ -127,18 +133,21 @@ class Master:
         table : Table
         totals : (groups, 1 + 2 J + G + G J)
             As `kernel` orders it.
+        value : float
+            Of the dual there, ratio blocks left out; -inf where it is of no use.
         """
         tasks = self.tasks
         self.tables.append(table)
+        self._values.append(value)
         for group, row in enumerate(totals):
             if not row.any():
                 continue
-            index, value = self._entries(row)
-            some = np.flatnonzero(value)
+            index, entry = self._entries(row)
+            some = np.flatnonzero(entry)
             self._lp.addCol(
                 tasks.energy_weight * row[0] / self.scale, 0.0, _INF, some.size + 1,
                 np.append(index[some], self._group_row + group).astype(np.int32),
-                np.append(value[some], 1.0),
+                np.append(entry[some], 1.0),
             )  # fmt: skip
             self._totals.append(row)
             self._asked.append(len(self.tables) - 1)
@@ -163,8 +172,50 @@ class Master:
         ])  # fmt: skip
         return index, np.concatenate([uplink, step.ravel(), progress, error, error])
 
-    def solve(self, box: Range) -> Point:
-        """Solve on a box; what cannot reach it misses it at a high price."""
+    def dual(self, box: Range) -> tuple[float, Table]:
+        """Highest value of the dual on a box at a table asked so far, and that table."""
+        values = [
+            value
+            + worth(self.tasks, table, self._totals[0])
+            + ratio_blocks(self.tasks, table.error, table.progress, box)
+            for table, value in zip(self.tables, self._values, strict=True)
+        ]
+        best = int(np.argmax(values))
+        return values[best], self.tables[best]
+
+    def _trust_near(self, centre: Table | None, radius: float) -> None:
+        """Hold the prices of limits near those of a table, or let them go.
+
+        The radius is relative to the price of a step cap at which progress is worth nothing.
+        """
+        count = self._trust.size
+        cost, most = np.zeros(count), np.zeros(count)
+        if centre is not None:
+            by_step = 0.5 * centre.progress * self.tasks.cap
+            step = (centre.step * self.tasks.cap).ravel()
+            price = np.concatenate([centre.uplink * np.maximum(self.tasks.capacity, 1.0), step])
+            reach = np.concatenate([
+                np.full(self.num_slots, by_step.sum()), np.tile(by_step, self.num_slots)
+            ])  # fmt: skip
+            low = price - radius * reach
+            cost = np.concatenate([price + radius * reach, -np.maximum(low, 0.0)]) / self.scale
+            # A price of 0 at least is what the limit itself says.
+            most = np.where(np.concatenate([reach > 0, low > 0]), _INF, 0.0)
+        self._lp.changeColsCost(count, self._trust, cost)
+        self._lp.changeColsBounds(count, self._trust, np.zeros(count), most)
+
+    def solve(self, box: Range, centre: Table | None = None, radius: float = 0.0) -> Point:
+        """Solve on a box; what cannot reach it misses it at a high price.
+
+        Parameters
+        ----------
+        box : Range
+        centre : Table or None
+            Where the prices of limits are looked for; what the mixture then uses may exceed them.
+        radius : float
+            How far from there, see `_trust_near`.
+        """
+        self._trust_near(centre, radius)
         tasks, most, lp = self.tasks, self.num_tasks, self._lp
         by_ratio = self.by_error / self.by_progress
         low, high = box.low / self.by_progress, box.high / self.by_progress
@@ -193,8 +244,9 @@ class Master:
             raise ArithmeticError(f"HiGHS: {lp.modelStatusToString(lp.getModelStatus())}")
         solution = lp.getSolution()
         x, dual = np.array(solution.col_value), -np.array(solution.row_dual) * self.scale
-        totals = x[4 * most :] @ np.array(self._totals)
-        shares = np.bincount(self._asked, x[4 * most + 1 :], minlength=len(self.tables))
+        chosen = x[self._trust[-1] + 1 :]
+        totals = self._totals[0] + chosen @ np.array(self._totals[1:])
+        shares = np.bincount(self._asked, chosen, minlength=len(self.tables))
         slots = self.num_slots
         error = dual[self._error_row : self._tangent_row].reshape(2, most).sum(axis=0)
         progress = -dual[self._progress_row : self._error_row]
@@ -210,3 +262,15 @@ class Master:
             ratio=x[most : 3 * most].reshape(2, most).sum(axis=0) * by_ratio,
             energy=float(totals[0]), table=table, shares=shares / max(float(shares.sum()), 1e-300),
         )  # fmt: skip
+
+
+def worth(tasks: Tasks, table: Table, totals: Floats) -> float:
+    """Cost of fixed totals at the prices."""
+    most, slots = tasks.bits.size, tasks.capacity.size
+    uplink = totals[1 + 2 * most : 1 + 2 * most + slots]
+    step = totals[1 + 2 * most + slots :].reshape(slots, most)
+    return float(
+        tasks.energy_weight * totals[0] + table.error @ totals[1 : 1 + most]
+        - table.progress @ totals[1 + most : 1 + 2 * most]
+        + table.uplink @ uplink + (table.step * step).sum()
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Tasks
 from mafl_opt.solvers.prices.highs import quiet_highs
 
-__all__ = ["Mixtures", "Range", "mix", "progress_points"]
+__all__ = ["Mixtures", "Range", "mix", "progress_points", "ratio_blocks"]
 
 Floats = NDArray[np.float64]
 
@@ -143,19 +143,24 @@ class Mixtures:
 
     def bound(self, box: Range, weights: Floats) -> float:
         """Lower bound of O over the plans with totals in a box, from a mixture of tables."""
-        t = self._tasks
         # Weights found before the last tables came say nothing about those.
         known = weights.size
         error = weights @ np.array([table.error for table in self.tables[:known]])
         progress = weights @ np.array([table.progress for table in self.tables[:known]])
         total = float(weights @ np.array(self.values[:known]))
-        for j in self._used:
-            total += _block(
-                float(t.weight[j]), float(t.start[j]), float(error[j]), float(progress[j]),
-                (float(box.low[j]), float(box.high[j])),
-                (float(box.excess_low[j]), float(box.excess_high[j])),
-            )  # fmt: skip
-        return total
+        return total + ratio_blocks(self._tasks, error, progress, box)
+
+
+def ratio_blocks(tasks: Tasks, error: Floats, progress: Floats, box: Range) -> float:
+    """Least of the ratio blocks of all weighted tasks over a box, at their prices."""
+    total = 0.0
+    for j in np.flatnonzero(tasks.weight > 0):
+        total += _block(
+            float(tasks.weight[j]), float(tasks.start[j]), float(error[j]), float(progress[j]),
+            (float(box.low[j]), float(box.high[j])),
+            (float(box.excess_low[j]), float(box.excess_high[j])),
+        )  # fmt: skip
+    return total
 
 
 def _block(

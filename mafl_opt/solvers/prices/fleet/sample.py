@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Tasks
-from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, first_totals, learn, worth
-from mafl_opt.solvers.prices.fleet.master import Master
+from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, first_totals, learn
+from mafl_opt.solvers.prices.fleet.master import Master, worth
 from mafl_opt.solvers.prices.fleet.oracle import Oracle
 from mafl_opt.solvers.prices.fleet.whole import Whole
 
@@ -18,8 +18,8 @@ __all__ = ["OPEN", "Sample", "draw"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# What learning leaves open of the objective.
-_ACCURACY = 1e-5
+# What learning leaves open, of the objective and at least of the gap asked for.
+_ACCURACY, _PART = 1e-5, 0.01
 #: What all devices' programs together leave open of the objective.
 OPEN = 1e-5
 # One device in so many, not fewer and not more.
@@ -50,11 +50,19 @@ class Sample:
     oracle : Oracle
     acting : int
         How many devices may act, in the whole fleet.
+    totals : (tasks,), (tasks,) or None
+        A_j and R_j of a plan to start from.
     """
 
-    def __init__(self, tasks: Tasks, oracle: Oracle, acting: int) -> None:
+    def __init__(
+        self, tasks: Tasks, oracle: Oracle, acting: int, totals: tuple[Floats, Floats] | None
+    ) -> None:
         self.tasks, self.oracle = tasks, oracle
-        self.progress, self.error, answers = first_totals(oracle)
+        answers: list[tuple[Table, Floats]] = []
+        if totals is None:
+            self.progress, self.error, answers = first_totals(oracle)
+        else:
+            self.progress, self.error = totals
         used = tasks.weight > 0
         #: Whether every weighted task has somebody to train it.
         self.trains = bool((self.progress[used] > 0).all())
@@ -67,8 +75,8 @@ class Sample:
         #: How far a device's plan may be from its bound.
         self.accuracy = oracle.accuracy = OPEN * self.scale / acting
         self.master = Master(tasks, oracle.groups, self.scale)
-        for table, totals in answers:
-            self.master.add(table, totals)
+        for table, summed in answers:
+            self.master.add(table, summed)
         self._missing: Floats | None = None
 
     def learn(self, run: Run, last: Lesson | None = None) -> Lesson:
@@ -79,8 +87,9 @@ class Sample:
             progress = np.where(used, last.point.progress, 1.0)
             error, table = last.point.error, last.table
         lesson = learn(
-            self.oracle, self.master, progress, error, table=table, accuracy=_ACCURACY,
-            correction=self._missing, stop=run.stop,
+            self.oracle, self.master, progress, error, table=table,
+            accuracy=max(_ACCURACY, _PART * run.options.gap),
+            stop=run.stop,
         )  # fmt: skip
         run.note("prices", steps=lesson.steps, relaxed=lesson.objective)
         return lesson

@@ -35,7 +35,9 @@ _GROUPS = 20
 _CORRECTIONS = 2
 # Shares of the prices of uplinks and step caps in the sweeps after the first: at the whole prices
 # devices make room for those that gain more by it, at none what is left of the room is used.
-_SHARES = (1.0, 1.0, 0.9, 0.7, 0.0)
+_SHARES = (1.0, 0.9, 0.7, 0.0)
+# How near the relaxation plans are brought where they can be, in gaps asked for.
+_NEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,17 +73,29 @@ class Search:
         scenario = run.problem.scenario
         self.tasks, self.fleet = tasks_of(scenario), fleet_of(scenario)
         self._prover: Prover | None = None
+        #: O of the mixture of plans that prices were learned with.
+        self._relaxed = -np.inf
 
-    def work(self) -> None:
-        """Learn, assign, prove."""
+    def work(self, compile_ahead: Callable[[Callable[[], bool]], None] | None = None) -> None:
+        """Learn, assign, prove.
+
+        Parameters
+        ----------
+        compile_ahead : callable or None
+            Called with `Run.stop` between a first plan and all that is compiled.
+        """
         run, everyone = self.run, np.arange(self.fleet.size)
         self._restore()
         random = np.random.default_rng(run.options.seed)
         strata = [draw(everyone, random)]
-        sample = self._sample("scout", strata, self.fleet.size)
+        totals = self._open(strata[0][0])
+        if compile_ahead is not None:
+            compile_ahead(run.stop)
+        if run.stop():
+            return
+        sample = self._sample("scout", strata, self.fleet.size, totals)
         if not sample.trains:
             return
-        self._open(strata[0][0], sample)
         lesson = sample.learn(run)
         whole = None
         if strata[0][0].size < self.fleet.size and not run.stop():
@@ -108,6 +122,7 @@ class Search:
         self.journal.save()
         if run.stop():
             return
+        self._relaxed = lesson.objective
         if whole is None:
             price = np.zeros(self.fleet.size)
             price[strata[0][0]] = sample.oracle.energy_price
@@ -121,21 +136,26 @@ class Search:
             self._prover = Prover(run, sample, whole, lesson, *bounds)
             self._prover.work()
 
-    def _sample(self, name: str, strata: list[tuple[Ints, float]], acting: int) -> Sample:
+    def _sample(
+        self, name: str, strata: list[tuple[Ints, float]], acting: int,
+        totals: tuple[Floats, Floats] | None = None,
+    ) -> Sample:  # fmt: skip
         chosen = np.concatenate([names for names, _ in strata])
         self.run.say(f"learning prices on {chosen.size} devices")
         sizes = [(names.size, copies) for names, copies in strata]
         oracle = self._oracle(name, self.fleet.take(chosen), sizes)
-        return Sample(self.tasks, oracle, acting)
+        return Sample(self.tasks, oracle, acting, totals)
 
-    def _open(self, chosen: Ints, sample: Sample) -> None:
-        """Have some plan, whatever cuts learning short."""
-        totals = (sample.progress, sample.error)
-        opening = opening_plan(
-            self.fleet, chosen, self.tasks, totals, sample.accuracy, self.run.stop
-        )  # fmt: skip
-        if opening is not None:
-            self._offer(opening, "opening")
+    def _open(self, chosen: Ints) -> tuple[Floats, Floats] | None:
+        """Have some plan, whatever cuts learning short; returns its totals if all devices may act.
+
+        Nothing is compiled before.
+        """
+        opening = opening_plan(self.fleet, chosen, self.tasks)
+        if opening is None:
+            return None
+        self._offer(opening.sessions, "opening")
+        return (opening.progress, opening.error) if chosen.size == self.fleet.size else None
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the tree, and claim a little less than it is worth."""
@@ -152,6 +172,14 @@ class Search:
             "prices": [_listed(table) for table in prover.proof.mixtures.tables],
             "tree": prover.proof.to_dict(),
         }  # fmt: skip
+
+    @property
+    def limit(self) -> str:
+        """What the gap rests on at the end, see `Run.plan`."""
+        run, bound, relaxed = self.run, self.run.bound, self._relaxed
+        if bound is None or run.objective - relaxed > 0.5 * (run.objective - bound):
+            return "plans of whole sessions, which no exchange of few devices brings nearer"
+        return "multipliers and splits of A_j and Y_j, which raise the bound no more"
 
     def close(self) -> None:
         """Write the last checkpoint and give back what engines hold."""
@@ -209,11 +237,15 @@ class Search:
         run, shares = self.run, lesson.point.shares
         plan.spread(tables[: shares.size], shares, run.options.seed, stop=run.stop)
         run.say(f"first plan: objective {plan.objective:.6g}")
+        aim = lesson.objective * (1.0 + _NEAR * run.options.gap)
         for share in _SHARES:
             if run.stop() or not np.isfinite(plan.objective):
                 break
             plan.sweep(plan.marginal(lesson.table, share), stop=run.stop)
             run.say(f"sweep: objective {plan.objective:.6g}")
+            if share == 1.0 and plan.objective > aim and not run.stop():
+                plan.exchange(lesson.table, run.options.seed, aim=aim, stop=run.stop)
+                run.say(f"exchanges: objective {plan.objective:.6g}")
 
 
 def _listed(table: Table) -> dict[str, Any]:

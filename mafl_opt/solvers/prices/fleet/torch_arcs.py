@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mafl_opt.solvers.prices.fleet.arcs import SLACK, Table, error_part, noise_part
-from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
+from mafl_opt.solvers.prices.fleet.arcs import SLACK, Table
+from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks, error_part, noise_part
 
 __all__ = ["Solved", "put_fleet", "put_table", "put_tasks", "solve_devices"]
 

@@ -31,6 +31,8 @@ _LEVELS = ((100, 1e-2), (1000, 1e-3), (8000, 0.0))
 _IDLE = 2
 # Rounds without a better bound after which nothing more is to be had, but by round-off.
 _STALLED = 40
+# Patterns that stay in the master when there are twice as many: of all, and more for each block.
+_KEPT, _KEPT_A_BLOCK = 1000, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,7 @@ class Relaxation:
         self.sessions = Sessions.of(problem)
         capacity = np.tile(widened(s.tasks.step_cap), s.num_slots)
         c = self.sessions
+        self.whole_slots = whole_slots
         self.block = c.upload - 1 if whole_slots else c.block
         self.knapsacks = Knapsacks(
             c.block, c.device, c.step, capacity, s.num_devices,
@@ -211,6 +214,17 @@ class Relaxation:
             elif price < 0:
                 value -= price * low
         return value
+
+    def forget(self, prices: Multipliers) -> None:
+        """Take patterns of large reduced cost out of the master when there are many."""
+        patterns = self.master.patterns
+        most = _KEPT + _KEPT_A_BLOCK * (int(self.block.max(initial=0)) + 1)
+        if len(patterns) > 2 * most:
+            cost = self.pattern_costs(patterns, prices)
+            least = np.full(int(self.block.max()) + 1, np.inf)
+            np.minimum.at(least, patterns.block, cost)
+            # Against the best of its block, whose own multiplier is not among the prices.
+            self.master.keep(np.argsort(cost - least[patterns.block], kind="stable")[:most])
 
     def generate(self, box: Box, start: Multipliers | None, effort: Effort) -> Found:
         """Solve the relaxation on a box.

@@ -300,6 +300,14 @@ class Master:
         )  # fmt: skip
         self.patterns = self.patterns.joined(new)
 
+    def keep(self, patterns: Ints) -> None:
+        """Take all other patterns out."""
+        out = np.ones(len(self.patterns), dtype=bool)
+        out[patterns] = False
+        gone = (self._columns + np.flatnonzero(out)).astype(np.int32)
+        self._highs.deleteCols(gone.size, gone)
+        self.patterns = self.patterns.take(np.flatnonzero(~out))
+
     def fix(self, patterns: Ints, low: float, high: float) -> None:
         """Set bounds of the usage of some patterns."""
         n = patterns.size

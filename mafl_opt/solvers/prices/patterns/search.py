@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,9 @@ class Search:
         )  # fmt: skip
         if self.run.schedule is not None:
             relaxation.take_plan(self.run.schedule)
+        if whole_slots:
+            for count in self.relaxation.master.counts:
+                relaxation.master.add_count(count)
         return relaxation
 
     @property
@@ -137,6 +141,8 @@ class Search:
         for count in named_counts(certificate):
             self.relaxation.master.add_count(count)
         read_tree(self.root, certificate, self.relaxation.master.counts)
+        if any(node.whole_slots for node in leaves(self.root)):
+            self.relaxation = self._relaxation(whole_slots=True)
         for node in leaves(self.root):
             box = self._box(node)
             node.bound = math.inf if box.empty else self.relaxation.price(node.prices, box).bound
@@ -212,9 +218,11 @@ class Search:
         if box.empty:
             node.bound = math.inf
             return None
+        self.relaxation.forget(node.prices)
         found = self.relaxation.generate(box, node.prices, effort)
         if found.bound > node.bound:
             node.bound, node.prices = found.bound, found.prices
+            node.whole_slots = self.relaxation.whole_slots
         return found
 
     def _shave(self, node: Node) -> None:
@@ -259,7 +267,10 @@ class Search:
         if not low < at < high or abs(at - end) < 1e-3 * abs(point):
             return None
         split = {kind: j, "at": float(at)}
-        trial = Node(box=sides(node.box, split)[side], bound=node.bound, prices=node.prices)
+        trial = Node(
+            box=sides(node.box, split)[side], bound=node.bound, prices=node.prices,
+            whole_slots=node.whole_slots,
+        )  # fmt: skip
         self._bound(
             trial, Effort(target=self.target, hopeless=self.target, close=_CLOSE, rounds=25)
         )
@@ -278,10 +289,8 @@ class Search:
 
     def _widen(self, node: Node, found: Found) -> Found:
         """Go over to patterns of whole slots if they close more of a node's gap."""
-        before, counts = self.relaxation, self.relaxation.master.counts
+        before = self.relaxation
         self.relaxation = self._relaxation(whole_slots=True)
-        for count in counts:
-            self.relaxation.master.add_count(count)
         least = node.bound
         wider = self._bound(node, Effort(target=self.target, close=_CLOSE))
         if wider is not None and node.bound - least >= _WIDER * (self.target - least):
@@ -349,10 +358,10 @@ class Search:
 
     def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
         """Try the splits on some counts for a few rounds and make the one that gains most."""
-        best, chosen = -1.0, Node(box=node.box, bound=node.bound, prices=node.prices)
+        best, chosen = -1.0, node
         effort = Effort(target=self.target, rounds=_TRY_ROUNDS, close=_CLOSE)
         for count, value in counted:
-            trial = Node(box=node.box, bound=node.bound, prices=node.prices)
+            trial = replace(node)
             gain = 1.0
             for part in trial.part({**count.to_dict(), "sessions": math.floor(value)}):
                 self._bound(part, effort)

@@ -29,6 +29,8 @@ class Node:
     bound : float
         Proved by the multipliers on the box.
     prices : Multipliers
+    whole_slots : bool
+        Whether the bound takes patterns of all tasks of an aggregation together.
     split : dict
         As certificates name it; empty in a leaf.
     children : list of Node
@@ -38,6 +40,7 @@ class Node:
     box: Box
     bound: float
     prices: Multipliers
+    whole_slots: bool = False
     split: dict[str, Any] = field(default_factory=dict)
     children: list[Node] = field(default_factory=list)
 
@@ -45,7 +48,8 @@ class Node:
         """Split the node; its parts begin with what is known of it."""
         self.split = split
         self.children = [
-            Node(box=box, bound=self.bound, prices=self.prices) for box in sides(self.box, split)
+            Node(box=box, bound=self.bound, prices=self.prices, whole_slots=self.whole_slots)
+            for box in sides(self.box, split)
         ]
         return self.children
 
@@ -90,6 +94,8 @@ def tree_certificate(root: Node, bound: float, counts: Sequence[Count]) -> dict[
         if key not in numbers:
             numbers[key] = len(tables)
             tables.append(_table(node.prices, counts))
+        if node.whole_slots:
+            tables[numbers[key]]["whole_slots"] = True
         entry["prices"] = numbers[key]
     return {
         "kind": "patterns", "version": 2, "bound": bound - _GUARD * abs(bound), "prices": tables,
@@ -115,6 +121,8 @@ def read_tree(root: Node, certificate: dict[str, Any], counts: Sequence[Count]) 
                 stack += zip(children, (entry["low"], entry["high"]), strict=True)
             else:
                 node.prices = tables[entry["prices"]]
+                table = certificate["prices"][entry["prices"]]
+                node.whole_slots = bool(table.get("whole_slots", False))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             "certificate", "the tree of a checkpoint of this backend", repr(error)
