@@ -18,6 +18,7 @@ from tolerances import CANCELLED
 from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.check import TOLERANCE, check
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.proof.counts import Counted
 from mafl_opt.core.proof.leaves import Leaf
 from mafl_opt.core.proof.pattern_prices import PatternPrices
 from mafl_opt.core.proof.patterns import PatternLagrangian
@@ -125,8 +126,9 @@ def test_value_is_that_of_trying_every_pattern(optima, seed):
         value -= float(np.sum(table["device_slot"]))
         for n, count in enumerate(table.get("counts", [])):
             least, most = n, n + 2
-            leaf = leaf.cut_count((count["device"], count["task"]), least - 1, high=True)
-            leaf = leaf.cut_count((count["device"], count["task"]), most, high=False)
+            counted = Counted(**{name: value for name, value in count.items() if name != "price"})
+            leaf = leaf.cut_count(counted, least - 1, high=True)
+            leaf = leaf.cut_count(counted, most, high=False)
             value -= count["price"] * (most if count["price"] > 0 else least)
             size += abs(count["price"]) * most
         for u, j in itertools.product(range(1, scenario.num_slots + 1), range(scenario.num_tasks)):
