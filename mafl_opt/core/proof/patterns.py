@@ -63,12 +63,12 @@ class PatternLagrangian:
         size = max(1, _TOGETHER // rows)
         for start in range(0, len(wanted), size):
             chosen = wanted[start : start + size]
-            least = self._least(chosen)
-            for k, minima in zip(chosen, least, strict=True):
-                gain, paid = self.prices[k].constants(self.scenario)
-                value = gain - paid + float(minima.sum())
-                value -= ROUNDING * (gain + paid - float(minima.sum()))
-                self._parts[k] = -np.inf if np.isnan(value) else value
+            # Prices too large for their sums prove nothing.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for k, minima in zip(chosen, self._least(chosen).sum(axis=1), strict=True):
+                    gain, paid = self.prices[k].constants(self.scenario)
+                    value = gain - paid + float(minima) - ROUNDING * (gain + paid - float(minima))
+                    self._parts[k] = -np.inf if np.isnan(value) else value
             self._report("price tables", (start + len(chosen)) / len(wanted))
 
     def part(self, leaf: Leaf, *, exact: bool) -> float:
