@@ -17,7 +17,7 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers import moves
 from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["Annealer"]
+__all__ = ["Annealer", "compile_moves"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,12 +36,13 @@ _POWER, _ANY = 1.5, 0.05
 @cache
 def _prepared() -> Thread:
     """Begin to load the moves, or to compile them where no earlier run has, beside the caller."""
-    thread = Thread(target=_compile, daemon=True)
+    thread = Thread(target=compile_moves, daemon=True)
     thread.start()
     return thread
 
 
-def _compile() -> None:
+def compile_moves() -> None:
+    """Compile the moves."""
     kinds = (moves.COLUMN, moves.DEVICE, moves.TASK, moves.SLOT)
     records = [np.zeros(0, dtype=kind) for kind in kinds]
     table = np.zeros((0, 0), dtype=np.int64)

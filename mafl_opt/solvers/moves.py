@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.core.compiling import compiled
+
 __all__ = ["COLUMN", "DEVICE", "DRAWS", "LOG", "SLOT", "TASK", "State", "anneal"]
 
-compiled = nb.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = compiled(nogil=True, error_model="numpy")
 
 #: A column as in `Candidates`; `first` to `last` differ from it in the iteration count alone,
 #: ``error + noise / B`` is phi_s and ``fixed + unit B max(f_min, pace B)^2`` the energy.
@@ -65,13 +66,13 @@ class State(NamedTuple):
     spent: NDArray[np.float64]
 
 
-@compiled
+@_compiled
 def _energy(c, batch):
     speed = max(c.f_min, c.pace * batch)
     return c.fixed + c.unit * batch * speed * speed
 
 
-@compiled
+@_compiled
 def _within(c, energy):
     """Largest batch size within an energy; 0 where not even 1 is."""
     left = energy - c.fixed
@@ -87,7 +88,7 @@ def _within(c, energy):
     return batch
 
 
-@compiled
+@_compiled
 def _best(c, error_price, energy_price):
     """Best batch size (fact 2), to the nearest: its neighbours are a move away."""
     gain, work = error_price * c.noise, energy_price * c.unit
@@ -101,7 +102,7 @@ def _best(c, error_price, energy_price):
     return int(min(max(best + 0.5, 1.0), float(c.batch_hi)))
 
 
-@compiled
+@_compiled
 def _energy_price(s, c, batch):
     """Return what a joule more would gain in a session's batch size."""
     t = s.tasks[c.task]
@@ -109,7 +110,7 @@ def _energy_price(s, c, batch):
     return t.weight / t.progress * c.noise / batch**2 / slope
 
 
-@compiled
+@_compiled
 def _book(s, n, k, batch, sign):
     """Put a session in or take it out, as entry `n` of the log; returns the next."""
     c = s.columns[k]
@@ -130,12 +131,12 @@ def _book(s, n, k, batch, sign):
     return n + 1
 
 
-@compiled
+@_compiled
 def _drop(s, n, k):
     return _book(s, n, k, s.batch[s.columns[k].device, s.columns[k].receive], np.int64(-1))
 
 
-@compiled
+@_compiled
 def _replay(s, n, sign):
     """Make the first `n` changes of the log again, or with sign -1 undo them."""
     for m in range(n):
@@ -145,7 +146,7 @@ def _replay(s, n, sign):
         s.log[p, 2] = made
 
 
-@compiled
+@_compiled
 def _value(s, price):
     """Weighted tasks never trained, and O without their terms."""
     missing, total = 0, 0.0
@@ -159,7 +160,7 @@ def _value(s, price):
     return missing, total + price * s.spent[0]
 
 
-@compiled
+@_compiled
 def _ending(s, u, task, turn):
     """Return a session that ends in slot `u`, of one task unless negative; -1 for none."""
     devices = s.devices.size
@@ -170,7 +171,7 @@ def _ending(s, u, task, turn):
     return -1
 
 
-@compiled
+@_compiled
 def _clear(s, k, draw):
     """Make room for a column, whatever is in its way; returns the length of the log.
 
@@ -199,7 +200,7 @@ def _clear(s, k, draw):
     return n
 
 
-@compiled
+@_compiled
 def _move(s, price, proposal, draw):
     """Make a random move and return the length of the log: negative, less 1, if it is none."""
     kind, n, batch = draw[0], np.int64(0), np.int64(0)
@@ -267,14 +268,14 @@ def _move(s, price, proposal, draw):
     return _book(s, n, k, batch, np.int64(1))
 
 
-@compiled
+@_compiled
 def _copy(source, target):
     for i in range(source.shape[0]):
         for g in range(source.shape[1]):
             target[i, g] = source[i, g]
 
 
-@compiled
+@_compiled
 def anneal(s, best_held, best_batch, price, proposals, draws, heat, penalty):
     """Make a move a row of `draws` at one temperature.
 

@@ -20,6 +20,8 @@ _FINAL = 20_000
 _WARM_SHARE = 0.15
 # The same of greedy insertion, which annealing overtakes where columns are very many.
 _FIRST_SHARE = 0.1
+# Seconds that it may take however little time there is: the rest of a plan is worth that.
+_FIRST_S = 0.5
 
 
 def warm_up(run: Run, improver: Improver, *, search: bool = True) -> None:
@@ -45,11 +47,9 @@ def first_plan(run: Run) -> Schedule:
     if run.start is not None:
         run.offer(Schedule.from_sessions(run.problem, run.start.sessions), "start")
     limit = run.options.time_limit
+    until = None if limit is None else max(_FIRST_SHARE * limit, _FIRST_S)
     schedule = Schedule(run.problem)
-    fill(
-        schedule,
-        stop=lambda: run.stop() or (limit is not None and run.seconds >= _FIRST_SHARE * limit),
-    )
+    fill(schedule, stop=lambda: until is not None and run.seconds >= until)
     run.offer(schedule, "greedy")
     return schedule
 

@@ -21,6 +21,7 @@ NOT_RUN = {
     "docs/backends.md": 1,
     "docs/calibration.md": 2,
     "docs/explain.md": 1,
+    "docs/regimes.md": 1,
     "docs/report.md": 2,
     "docs/studies.md": 13,
     "docs/tutorial.md": 2,

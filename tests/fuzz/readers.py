@@ -245,9 +245,12 @@ def patterns() -> dict[str, Any]:
         "energy": [1.0, 0.0], "device_slot": [[1.0, 0.0, 2.0], [0.0, 0.0, 0.5]],
         "counts": [
             {"device": 0, "task": None, "price": 1.5}, {"device": None, "task": 1, "price": -0.5},
+            {"device": None, "task": 0, "upload": 2, "iterations_above": 1, "batch_above": 1,
+             "price": -2.5},
         ],
+        "whole_slots": True,
     }  # fmt: skip
-    count = {"device": 0, "task": None, "sessions": 1}
+    count = {"device": 0, "task": None, "upload": 1, "batch_above": 1, "sessions": 1}
     tree = {
         "split": {"excess": 1, "at": 40.0}, "high": {"prices": [0, 1], "weights": [1.0, 2.0]},
         "low": {"split": count, "low": {"prices": 0}, "high": {"prices": 1}},

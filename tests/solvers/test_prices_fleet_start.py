@@ -13,7 +13,7 @@ from mafl_opt.core.compiling import compiled
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
-from mafl_opt.solvers.prices.fleet import compilation
+from mafl_opt.solvers.prices import compilation
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.assignment import Assignment
@@ -73,11 +73,10 @@ def test_compiling_ends_when_time_is_up_and_leaves_no_process(monkeypatch):
         started.append(popen([command[0], "-c", "import time; time.sleep(60)"], **more))
         return started[-1]
 
-    monkeypatch.setattr(compilation, "_is_cached", lambda: False)
-    monkeypatch.setattr(compilation.kernel.assign_devices, "overloads", {})
+    monkeypatch.setattr(compilation, "is_compiled", lambda function: False)
     monkeypatch.setattr(compilation.subprocess, "Popen", start)
     times = iter([False, False, True])
-    compilation.compile_ahead(lambda: next(times))
+    compilation.compile_ahead(lambda: next(times), "", None)
     assert [one.poll() is not None for one in started] == [True]
 
 

@@ -76,12 +76,12 @@ class Search:
         #: O of the mixture of plans that prices were learned with.
         self._relaxed = -np.inf
 
-    def work(self, compile_ahead: Callable[[Callable[[], bool]], None] | None = None) -> None:
+    def work(self, prepare: Callable[[Callable[[], bool]], None] | None = None) -> None:
         """Learn, assign, prove.
 
         Parameters
         ----------
-        compile_ahead : callable or None
+        prepare : callable or None
             Called with `Run.stop` between a first plan and all that is compiled.
         """
         run, everyone = self.run, np.arange(self.fleet.size)
@@ -89,8 +89,8 @@ class Search:
         random = np.random.default_rng(run.options.seed)
         strata = [draw(everyone, random)]
         totals = self._open(strata[0][0])
-        if compile_ahead is not None:
-            compile_ahead(run.stop)
+        if prepare is not None:
+            prepare(run.stop)
         if run.stop():
             return
         sample = self._sample("scout", strata, self.fleet.size, totals)

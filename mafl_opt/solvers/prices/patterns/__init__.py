@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mafl_opt.core.locks import sole_use
+from mafl_opt.solvers.annealing import compile_moves
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.prices.compilation import compile_ahead, is_compiled
 from mafl_opt.solvers.prices.patterns.checkpoint import Journal
+from mafl_opt.solvers.prices.patterns.kernel import solve_slots
+from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
 from mafl_opt.solvers.prices.patterns.search import Search
 from mafl_opt.solvers.recovery import first_plan
 
-__all__ = ["solve"]
+__all__ = ["compile_all", "solve"]
+
+# Of local search before anything is compiled.
+_QUICK_S = 1.0
 
 
 def solve(run: Run) -> dict[str, Any] | None:
@@ -38,14 +48,40 @@ def solve(run: Run) -> dict[str, Any] | None:
         with run.interruptible():
             journal.offer_plan()
             first_plan(run)
-            search = Search(run)
-            if not journal.restore(search):
-                journal.save(search)
-                search.find_plans()
-            search.prove(journal.save_if_due)
+            _prepare(run)
+            if not run.stop():
+                search = Search(run)
+                if not journal.restore(search):
+                    journal.save(search)
+                    search.find_plans()
+                search.prove(journal.save_if_due)
         if search is None:
             return None
         journal.save(search)
     proof = search.certificate()
     run.raise_bound(search.bound, "tree")
     return proof
+
+
+def compile_all() -> None:
+    """Compile what a search calls."""
+    none = np.zeros(2, dtype=np.int64)
+    for together in (1, 2):
+        knapsacks = Knapsacks(
+            np.arange(2), none, np.ones(2), np.ones(2), num_devices=1, together=together
+        )
+        knapsacks.solve(-np.ones(2), labels=10, tolerance=0.0, relative=0.0)
+    compile_moves()
+
+
+def _prepare(run: Run) -> None:
+    """See that all is compiled; the first time, with a plan better than greedy's in hand."""
+    if not is_compiled(solve_slots):
+        if run.schedule is not None:
+            enough = run.seconds + _QUICK_S
+            improver = Improver(
+                run.problem, run.options.seed, lambda: run.stop() or run.seconds > enough
+            )
+            run.offer(improver.descend(run.schedule), "local search")
+        command = f"from {__name__} import compile_all; compile_all()"
+        compile_ahead(run.stop, command, solve_slots)

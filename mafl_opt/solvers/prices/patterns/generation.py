@@ -148,7 +148,9 @@ class Relaxation:
         block, size = np.unique(self.block[rows[order]], return_counts=True)
         self.master.add(
             Patterns(
-                block=block, first=np.concatenate([[0], size.cumsum()]), session=rows[order],
+                block=block,
+                first=np.concatenate([[0], size.cumsum()]),
+                session=rows[order],
                 batch=sizes[order],
             )
         )
@@ -169,9 +171,7 @@ class Relaxation:
         cost[self.barred] = np.inf
         labels, relative = _LEVELS[level]
         tolerance = 0.3 * close * abs(self.master.scale) / self.scenario.num_slots
-        chosen = self.knapsacks.solve(
-            cost, labels=labels, tolerance=tolerance, relative=relative
-        )
+        chosen = self.knapsacks.solve(cost, labels=labels, tolerance=tolerance, relative=relative)
         patterns = Patterns(
             block=chosen.owner, first=chosen.first, session=chosen.option,
             batch=batch[chosen.option],
@@ -188,7 +188,8 @@ class Relaxation:
         patterns, c, tasks = self.master.patterns, self.sessions, self.scenario.num_tasks
         error = c.error_at(patterns.batch, patterns.session)
         task = c.task[patterns.session]
-        return np.bincount(task, self.usage(point)[patterns.owner] * error, minlength=tasks)
+        used = self.usage(point)[patterns.owner]
+        return np.asarray(np.bincount(task, used * error, minlength=tasks), dtype=float)
 
     def usage(self, point: Point) -> Floats:
         """Return the usage of all patterns, those that came after the point too; (patterns,)."""
@@ -256,9 +257,9 @@ class Relaxation:
                 break
             point, dual = solved
             refined = master.refine(point, 0.1 * max(effort.close, 1e-6))
-            if point.missing < 1e-9 and not refined:
-                if point.value - best <= effort.close * size or point.value < effort.hopeless:
-                    break
+            near = point.value - best <= effort.close * size or point.value < effort.hopeless
+            if near and point.missing < 1e-9 and not refined:
+                break
             smoothing = _SMOOTHING if effort.smooth and np.isfinite(best) else 0.0
             added = False
             while not added:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from mafl_opt.core.compiling import compiled
 
 __all__ = ["solve_knapsacks", "solve_slots"]
+
+_compiled = compiled(error_model="numpy")
 
 _PRICE_ROUNDS = 30
 _UPGRADES = 4
@@ -15,7 +18,7 @@ _UPGRADES = 4
 _ROUND_OFF = 1e-12
 
 
-@njit(cache=True)
+@_compiled
 def _at_price(price: float, cost: Any, weight: Any, first: Any, choice: Any) -> Any:
     """Choose every device's least cost + price * weight; returns cost and weight of the choice."""
     total = load = 0.0
@@ -31,7 +34,7 @@ def _at_price(price: float, cost: Any, weight: Any, first: Any, choice: Any) -> 
     return total, load
 
 
-@njit(cache=True)
+@_compiled
 def _bracket(
     capacity: float, start: float, cost: Any, weight: Any, first: Any, choice: Any, light: Any
 ) -> Any:
@@ -42,7 +45,8 @@ def _bracket(
     """
     total, load = _at_price(0.0, cost, weight, first, choice)
     if load <= capacity:
-        light[:] = choice
+        for device in range(light.size):
+            light[device] = choice[device]
         return total, total, 0.0
     bound, ceiling, price = total, 0.0, 0.0
     for device in range(light.size):
@@ -58,7 +62,8 @@ def _bracket(
         if load <= capacity:
             if total < ceiling:
                 ceiling = total
-                light[:] = choice
+                for device in range(light.size):
+                    light[device] = choice[device]
             light_cost, light_load = total, load
         else:
             heavy_cost, heavy_load = total, load
@@ -70,7 +75,7 @@ def _bracket(
     return bound, ceiling, price
 
 
-@njit(cache=True)
+@_compiled
 def _upgrade(
     capacity: float, ceiling: float, cost: Any, weight: Any, first: Any, light: Any
 ) -> float:
@@ -93,18 +98,19 @@ def _upgrade(
     return ceiling
 
 
-@njit(cache=True)
+@_compiled
 def _trace(
     stage: int, label: int, order: Any, parent: Any, taken: Any, base: Any, picked: Any
 ) -> None:
     """Write the choice of a label, the devices not yet decided taking their base option."""
-    picked[:] = base
+    for device in range(picked.size):
+        picked[device] = base[device]
     for step in range(stage, 0, -1):
         picked[order[step - 1]] = taken[step, label]
         label = parent[step, label]
 
 
-@njit(cache=True)
+@_compiled
 def _labels(
     capacity: float, bound: float, ceiling: float, price: float, tolerance: float, most: int,
     cost: Any, weight: Any, first: Any, base: Any, light: Any, work: Any, parent: Any, taken: Any,
@@ -144,7 +150,8 @@ def _labels(
             order[count] = device
             count += 1
     # What the devices from a stage on weigh: at least, at most, and by their cheapest options.
-    below, above, rest = np.zeros(count + 1), np.zeros(count + 1), np.zeros(count + 1)
+    below, above, rest = np.empty(count + 1), np.empty(count + 1), np.empty(count + 1)
+    below[count] = above[count] = rest[count] = 0.0
     for stage in range(count - 1, -1, -1):
         device = order[stage]
         low, high = np.inf, 0.0
@@ -155,7 +162,6 @@ def _labels(
         rest[stage] = rest[stage + 1] + weight[base[device]]
     size = 1
     load[0], red[0] = fixed_load - rest[0], 0.0
-    best_stage, best_label, found = 0, 0, False
     for stage in range(count):
         device = order[stage]
         total = 0
@@ -195,9 +201,10 @@ def _labels(
                 out_parent[merged], out_taken[merged] = who, what
                 merged += 1
             total = merged
-            next_load[:total], next_red[:total] = out_load[:total], out_red[:total]
-            parent[stage + 1, :total] = out_parent[:total]
-            taken[stage + 1, :total] = out_taken[:total]
+            for label in range(total):
+                next_load[label], next_red[label] = out_load[label], out_red[label]
+                parent[stage + 1, label] = out_parent[label]
+                taken[stage + 1, label] = out_taken[label]
         size = total
         for label in range(size):
             load[label], red[label] = next_load[label], next_red[label]
@@ -211,7 +218,7 @@ def _labels(
     return ceiling, True
 
 
-@njit(cache=True)
+@_compiled
 def _knapsack(
     k: int, cost: Any, weight: Any, first: Any, capacity: float, start: float, most: int,
     tolerance: float, relative: float, allowed: Any, room: Any, numbers: Any, work: Any,
@@ -248,9 +255,7 @@ def _knapsack(
                 number[size] = option
                 size += 1
     lean[devices] = size
-    bound, ceiling, price = _bracket(
-        capacity, start, lean_cost, lean_weight, lean, choice, light
-    )
+    bound, ceiling, price = _bracket(capacity, start, lean_cost, lean_weight, lean, choice, light)
     if ceiling > bound:
         ceiling = _upgrade(capacity, ceiling, lean_cost, lean_weight, lean, light)
     gap = max(tolerance, -relative * bound)
@@ -267,7 +272,7 @@ def _knapsack(
     return max(ceiling - gap, bound) if exact else bound, total, exact, price
 
 
-@njit(cache=True)
+@_compiled
 def solve_knapsacks(
     cost: Any, weight: Any, first: Any, capacity: Any, price: Any, most: int, tolerance: float,
     relative: float, value: Any, total: Any, picked: Any,
@@ -310,7 +315,7 @@ def solve_knapsacks(
     return all_exact
 
 
-@njit(cache=True)
+@_compiled
 def _buffers(first: Any, knapsacks: int, devices: int, most: int) -> Any:
     longest = 0
     for k in range(knapsacks):
@@ -323,7 +328,7 @@ def _buffers(first: Any, knapsacks: int, devices: int, most: int) -> Any:
     )  # fmt: skip
 
 
-@njit(cache=True)
+@_compiled
 def _conflict(picked: Any, cost: Any) -> int:
     """Return the device in several knapsacks that gains most in its second best; -1 if none is."""
     found, most = -1, 0.0
@@ -341,7 +346,7 @@ def _conflict(picked: Any, cost: Any) -> int:
     return found
 
 
-@njit(cache=True)
+@_compiled
 def _repaired(picked: Any, cost: Any, choice: Any) -> float:
     """Keep every device in the knapsack where it gains most; returns the cost."""
     total = 0.0
@@ -357,7 +362,7 @@ def _repaired(picked: Any, cost: Any, choice: Any) -> float:
     return total
 
 
-@njit(cache=True)
+@_compiled
 def solve_slots(
     cost: Any, weight: Any, first: Any, capacity: Any, price: Any, most: int, tolerance: float,
     relative: float, tasks: int, nodes: int, value: Any, total: Any, picked: Any,
@@ -370,65 +375,82 @@ def solve_slots(
     knapsacks, devices = picked.shape
     room, numbers, work, parent, taken = _buffers(first, knapsacks, devices, most)
     # The nodes that wait: who is allowed where, values and choices of the knapsacks.
-    allowed = np.empty((nodes + tasks + 2, tasks, devices), dtype=np.bool_)
-    values = np.empty((nodes + tasks + 2, tasks))
-    choices = np.empty((nodes + tasks + 2, tasks, devices), dtype=np.int64)
+    size = (nodes + 1) * tasks + 2
+    allowed = np.empty((size, tasks, devices), dtype=np.bool_)
+    values = np.empty((size, tasks))
+    choices = np.empty((size, tasks, devices), dtype=np.int64)
     repaired = np.empty((tasks, devices), dtype=np.int64)
-    costs = np.empty(tasks)
     all_exact = True
     for slot in range(knapsacks // tasks):
         base = slot * tasks
-        allowed[0] = True
+        first_bound = 0.0
         for j in range(tasks):
-            values[0, j], costs[j], exact, price[base + j] = _knapsack(
-                base + j, cost, weight, first, capacity[base + j], price[base + j], most,
-                tolerance, relative, allowed[0, j], room, numbers, work, parent, taken,
-                choices[0, j],
-            )  # fmt: skip
-            all_exact = all_exact and exact
-        gap = max(tolerance * tasks, -relative * values[0].sum())
+            for device in range(devices):
+                allowed[0, j, device] = True
+                picked[base + j, device] = -1
         best, waiting, solved, open_bound = 0.0, 1, 0, np.inf
-        picked[base : base + tasks] = -1
+        # Which knapsacks of the top node are to be solved anew: at first all of them.
+        stale = tasks
+        gap = 0.0
         while waiting:
             waiting -= 1
-            bound = values[waiting].sum()
-            here = _repaired(choices[waiting], cost, repaired)
-            if here < best:
-                best = here
-                picked[base : base + tasks] = repaired
+            for j in range(tasks):
+                if stale > 0 or not np.isfinite(values[waiting, j]):
+                    values[waiting, j], _, exact, here = _knapsack(
+                        base + j, cost, weight, first, capacity[base + j], price[base + j], most,
+                        tolerance, relative, allowed[waiting, j], room, numbers, work, parent,
+                        taken, choices[waiting, j],
+                    )  # fmt: skip
+                    all_exact = all_exact and exact
+                    if stale > 0:
+                        price[base + j] = here
+            bound = 0.0
+            for j in range(tasks):
+                bound += values[waiting, j]
+            if stale > 0:
+                stale, first_bound = 0, bound
+                gap = max(tolerance * tasks, -relative * first_bound)
+            total_here = _repaired(choices[waiting], cost, repaired)
+            if total_here < best:
+                best = total_here
+                for j in range(tasks):
+                    for device in range(devices):
+                        picked[base + j, device] = repaired[j, device]
             if bound >= best - gap:
                 continue
-            device = _conflict(choices[waiting], cost)
-            if device < 0 or solved >= nodes:
+            conflict = _conflict(choices[waiting], cost)
+            if conflict < 0 or solved >= nodes:
                 # Nothing to branch on: the gap is the knapsacks' own; or no nodes left.
                 open_bound = min(open_bound, bound)
-                all_exact = all_exact and device < 0
+                all_exact = all_exact and conflict < 0
                 continue
             solved += 1
-            node_allowed, node_values = allowed[waiting].copy(), values[waiting].copy()
-            node_choices = choices[waiting].copy()
-            used = node_choices[:, device] >= 0
-            # The device in one of the knapsacks it is in, or in none of these.
+            # The device in one of the knapsacks it is in, or in none of these. Children go on top
+            # of their parent's place, the last one into it.
+            number = 0
+            for only in range(tasks - 1, -2, -1):
+                if only >= 0 and choices[waiting, only, conflict] < 0:
+                    continue
+                number += 1
+            children = number
             for only in range(-1, tasks):
-                if only >= 0 and not used[only]:
+                if only >= 0 and choices[waiting, only, conflict] < 0:
                     continue
-                if only < 0 and not (node_allowed[:, device] & ~used).any():
-                    continue
-                allowed[waiting], values[waiting] = node_allowed, node_values
-                choices[waiting] = node_choices
+                number -= 1
+                at = waiting + number
                 for j in range(tasks):
-                    stays = j == only or (only < 0 and not used[j])
-                    if stays or not node_allowed[j, device]:
-                        continue
-                    allowed[waiting, j, device] = False
-                    if used[j]:
-                        values[waiting, j], costs[j], exact, _ = _knapsack(
-                            base + j, cost, weight, first, capacity[base + j], price[base + j],
-                            most, tolerance, relative, allowed[waiting, j], room, numbers, work,
-                            parent, taken, choices[waiting, j],
-                        )  # fmt: skip
-                        all_exact = all_exact and exact
-                waiting += 1
+                    used = choices[waiting, j, conflict] >= 0
+                    leaves = used if only < 0 else j != only
+                    if number > 0:
+                        values[at, j] = values[waiting, j]
+                        for device in range(devices):
+                            allowed[at, j, device] = allowed[waiting, j, device]
+                            choices[at, j, device] = choices[waiting, j, device]
+                    if leaves and allowed[at, j, conflict]:
+                        allowed[at, j, conflict] = False
+                        if used:
+                            values[at, j] = np.nan
+            waiting += children
         value[slot] = min(best - gap, open_bound)
         total[slot] = best
     return all_exact

@@ -14,8 +14,8 @@ __all__ = ["Choices", "Knapsacks"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Branchings on devices that several knapsacks want.
-_NODES = 200
+# Branchings on devices that several knapsacks want, and what waiting ones may take.
+_NODES, _CELLS = 200, 3_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +92,8 @@ class Knapsacks:
         if self._together == 1:
             exact = solve_knapsacks(*given, *limits, value, total, picked)
         else:
-            exact = solve_slots(*given, *limits, self._together, _NODES, value, total, picked)
+            nodes = min(_NODES, _CELLS // (self._together**2 * self._num_devices) + 1)
+            exact = solve_slots(*given, *limits, self._together, nodes, value, total, picked)
         picked = picked.reshape(count, -1)
         size = (picked >= 0).sum(axis=1)
         owner = np.flatnonzero(size)

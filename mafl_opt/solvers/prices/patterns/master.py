@@ -139,8 +139,7 @@ class Master:
         }  # fmt: skip
         ends = np.cumsum(list(sizes.values()))
         self._at = {
-            name: int(end - size)
-            for (name, size), end in zip(sizes.items(), ends, strict=True)
+            name: int(end - size) for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
         self.counts: list[Count] = []
         self._count_rows: list[int] = []
@@ -150,7 +149,9 @@ class Master:
             session=np.zeros(0, np.int64), batch=np.zeros(0),
         )  # fmt: skip
         self._highs: Any = quiet_highs(
-            presolve="off", simplex_scale_strategy=0, dual_feasibility_tolerance=1e-9,
+            presolve="off",
+            simplex_scale_strategy=0,
+            dual_feasibility_tolerance=1e-9,
             primal_feasibility_tolerance=1e-9,
         )
         self._build(int(ends[-1]))

@@ -18,8 +18,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """A number of sessions: of a device, a task, an upload (None: of all), with more than some
-    iterations and some batch size.
+    """A number of sessions: those of a device, task and upload (None: all) with more work.
+
+    Attributes
+    ----------
+    device, task, upload : int or None
+    iterations_above, batch_above : int
+        Only sessions with more count.
     """
 
     device: int | None = None
@@ -39,7 +44,9 @@ class Count:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Count:
         """Read a count from an entry of a certificate."""
-        return cls(**{field.name: entry[field.name] for field in fields(cls) if field.name in entry})
+        return cls(
+            **{field.name: entry[field.name] for field in fields(cls) if field.name in entry}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

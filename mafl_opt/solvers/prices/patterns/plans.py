@@ -116,9 +116,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
             ]
             fits = not done[block] and sent[upload] + mine.size <= s.network.uplink_capacity[upload]
             fits &= bool((spent[device] + energy <= master.budget[device]).all())
-            fits &= not any(
-                busy[i, g].any() for i, g in zip(device.tolist(), slots, strict=True)
-            )
+            fits &= not any(busy[i, g].any() for i, g in zip(device.tolist(), slots, strict=True))
             if not fits:
                 master.fix(np.array([p]), 0.0, 0.0)
                 refused.append(p)
@@ -136,9 +134,7 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
         total = np.hstack([np.zeros((s.num_devices, 1)), busy.cumsum(axis=1)])
         taken = total[sessions.device, sessions.upload] > total[sessions.device, sessions.receive]
         relaxation.barred = taken | done[relaxation.block]
-        relaxation.barred |= (
-            spent[sessions.device] + cheapest > master.budget[sessions.device]
-        )
+        relaxation.barred |= spent[sessions.device] + cheapest > master.budget[sessions.device]
         relaxation.barred |= (sent >= s.network.uplink_capacity)[sessions.upload - 1]
     relaxation.barred = np.zeros(len(sessions), dtype=bool)
     if fixed:

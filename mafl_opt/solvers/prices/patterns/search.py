@@ -47,7 +47,8 @@ _WIDER = 0.15
 _QUICK, _POLISH = 300, 600
 # Counts that are tried before one is split on, and how far.
 _TRIES, _TRY_ROUNDS = 4, 4
-# A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on others.
+# A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on
+# others.
 _GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 20
 
 
@@ -237,7 +238,7 @@ class Search:
             self.run.raise_bound(self.bound, "shaved")
 
     def _ends(self, node: Node) -> list[tuple[str, int, int]]:
-        """Ends of ranges, the widest first."""
+        """Return the ends of all ranges, the widest first."""
         progress, excess = self._totals()
         box = tighten(self.rules, node.box, self.target)
         out = []

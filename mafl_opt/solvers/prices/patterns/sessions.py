@@ -75,7 +75,8 @@ class Sessions:
             kink = c.f_min_hz / hz
         return cls(
             column=order, block=block[order], device=c.device, task=c.task, receive=c.receive,
-            upload=c.upload, iterations=c.iterations, progress=c.progress, error=c.error - c.noise / c.samples,
+            upload=c.upload, iterations=c.iterations, progress=c.progress,
+            error=c.error - c.noise / c.samples,
             noise=c.noise, step=c.step, radio_j=c.fixed_energy_j, joule=joule,
             f_min_hz=c.f_min_hz, hz=hz, batch_max=c.batch_hi.astype(float),
             slow=np.where(c.noise > 0, slow, 0.0), kink=kink,
@@ -119,7 +120,7 @@ class Sessions:
         f_low = np.maximum(self.f_min_hz, self.hz * low)
         f_high = np.maximum(self.f_min_hz, self.hz * high)
         rise = paid * (high * f_high**2 - low * f_low**2)
-        return np.where(rise < pull * (1.0 / low - 1.0 / high), high, low)
+        return np.asarray(np.where(rise < pull * (1.0 / low - 1.0 / high), high, low))
 
     def reduced_costs(
         self, prices: Multipliers, energy_weight: float, counts: tuple[Count, ...] = ()
