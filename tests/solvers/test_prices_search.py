@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from enumeration import enumerate_optimum
 from instances.make import names, read
 from pattern_draws import enumerated
 from small_scenarios import drawn_scenario, plain_scenario
@@ -13,6 +14,7 @@ from tolerances import ENUMERATED, PROVED_BOUND, SAME_FORMULA
 
 import mafl_opt as mo
 from mafl_opt.core.certificate import certified_bound
+from mafl_opt.core.check import CLAIM_TOLERANCE
 from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.formulations.problem import Problem
 
@@ -39,7 +41,7 @@ def proved_optimum(scenario, optimum, gap=GAP):
     assert plan.objective == pytest.approx(optimum, rel=max(gap, ENUMERATED))
     assert plan.bound <= optimum * (1 + ENUMERATED)
     assert plan.termination in PROVED
-    assert plan.gap <= gap * (1 + ENUMERATED)
+    assert plan.gap <= gap + CLAIM_TOLERANCE
     return plan
 
 
@@ -108,8 +110,6 @@ def test_twins_tie_and_the_bound_is_still_proved():
     for name in ("gain", "downlink_bps", "available"):
         numbers["network"][name] = [double(row) for row in numbers["network"][name]]
     scenario = mo.Scenario.from_dict(numbers)
-    from enumeration import enumerate_optimum
-
     optimum, plan = enumerate_optimum(scenario)
     assert plan is not None
     proved_optimum(scenario, optimum)
@@ -124,8 +124,6 @@ def test_twins_tie_and_the_bound_is_still_proved():
     ],
 )
 def test_zeros_are_solved_like_anything_else(changes):
-    from enumeration import enumerate_optimum
-
     scenario = plain_scenario(**changes)
     optimum, plan = enumerate_optimum(scenario)
     assert plan is not None
@@ -153,7 +151,7 @@ def test_infeasible_is_no_plan_and_no_bound_below_nothing():
 
 @pytest.fixture(scope="module")
 def fleet():
-    return Problem(scenario=mo.Scenario.draw(devices=4, tasks=2, slots=4, seed=1))
+    return Problem(scenario=mo.Scenario.draw(devices=3, tasks=2, slots=4, seed=1))
 
 
 def interrupted(problem, at):
@@ -165,10 +163,10 @@ def interrupted(problem, at):
         if at(message, len(heard)):
             raise KeyboardInterrupt
 
-    return mo.solve(problem, "prices", gap=1e-5, progress=progress), heard
+    return mo.solve(problem, "prices", gap=1e-4, progress=progress), heard
 
 
-@pytest.mark.parametrize("event", ["greedy", "annealing", "dive", "root", "node 1:", "node 5"])
+@pytest.mark.parametrize("event", ["greedy", "annealing", "root", "node 1", "node 3"])
 def test_ctrl_c_keeps_a_plan_and_a_bound_that_is_derived_again(fleet, event):
     plan, heard = interrupted(fleet, lambda message, _: message.startswith(event))
     assert heard[-1].startswith(event), heard
