@@ -41,8 +41,8 @@ def drawn_multipliers(scenario, rng, objective, progress):
     )  # fmt: skip
 
 
-def drawn_counts(scenario, rng, most=6, *, fine=True):
-    """Some counts, each once: of devices and tasks, where `fine` of uploads, l and B too."""
+def drawn_counts(scenario, rng, most=6):
+    """Some counts, each once."""
     found = {}
     for _ in range(rng.integers(0, most)):
         device, task, upload = (
@@ -51,9 +51,9 @@ def drawn_counts(scenario, rng, most=6, *, fine=True):
         )
         count = Count(
             device=device if device >= 0 else None, task=task if task >= 0 else None,
-            upload=upload + 1 if fine and upload >= 0 else None,
-            iterations_above=int(rng.integers(0, 2)) if fine else 0,
-            batch_above=int(rng.integers(0, 3)) if fine else 0,
+            upload=upload + 1 if upload >= 0 else None,
+            iterations_above=int(rng.integers(0, 2)),
+            batch_above=int(rng.integers(0, 3)),
         )  # fmt: skip
         if count != Count():
             found[count] = None

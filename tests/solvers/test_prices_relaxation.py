@@ -188,7 +188,7 @@ def drawn_tree(problem, rng, plan, root, prices, depth):
         j = int(rng.choice(np.flatnonzero(s.tasks.weight > 0)))
         kind = rng.choice(["progress", "excess", "count"])
         if kind == "count":
-            (count, *_) = [*drawn_counts(s, rng, 4, fine=False), None]
+            (count, *_) = [*drawn_counts(s, rng, 4), None]
             if count is None:
                 continue
             split = {**count.to_dict(), "sessions": int(rng.integers(0, 3))}
