@@ -8,6 +8,7 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
+from mafl_opt.solvers.recovery import first_plan
 
 __all__ = ["Prices"]
 
@@ -44,21 +45,26 @@ class Prices:
             For an engine that is not there, or any where the fleet is small, or a checkpoint that
             cannot be used.
         """
-        # Listing the backends does not load the compiler.
-        from mafl_opt.solvers.prices import fleet, patterns
-
-        devices = run.problem.scenario.num_devices
-        if devices <= _SMALL:
+        if run.problem.scenario.num_devices <= _SMALL:
             if run.options.engine != Options().engine:
                 expected = f"a fleet of more than {_SMALL} devices"
                 raise InputError("engine", expected, run.options.engine, "leave engine out")
+            # A plan first: what follows loads the compiler.
+            with run.interruptible():
+                first_plan(run)
+            from mafl_opt.solvers.prices import patterns
+
             proof = patterns.solve(run)
             return run.plan(self.name, verdict(run), proof, limit=_STALLED)
+        from mafl_opt.solvers.prices import fleet
+
         limit = run.options.time_limit
         run.reserve = 0.0 if limit is None else _RESERVE * limit
         proof, stalled = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
         if self._goes_on(run):
+            from mafl_opt.solvers.prices import patterns
+
             closer = patterns.refine(run)
             if closer is not None and (proof is None or closer["bound"] > proof["bound"]):
                 proof, stalled = closer, _STALLED

@@ -22,6 +22,8 @@ __all__ = ["compile_all", "refine", "solve"]
 
 # Of local search before anything is compiled.
 _QUICK_S = 1.0
+# Part of the time limit that is kept for deriving the certificate again.
+_RESERVE = 0.03
 
 
 def solve(run: Run) -> dict[str, Any] | None:
@@ -45,10 +47,13 @@ def solve(run: Run) -> dict[str, Any] | None:
     """
     search: Search | None = None
     journal = Journal(run)
+    limit = run.options.time_limit
+    run.reserve = 0.0 if limit is None else _RESERVE * limit
     with sole_use(run.options.checkpoint or run.options.resume):
         with run.interruptible():
             journal.offer_plan()
-            first_plan(run)
+            if run.best is None:
+                first_plan(run)
             _prepare(run)
             if not run.stop():
                 search = Search(run)
