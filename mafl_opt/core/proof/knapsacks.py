@@ -141,6 +141,8 @@ class Knapsacks:
 
     def of_owners(self, chosen: Ints) -> Knapsacks:
         """Return some knapsacks, numbered anew in this order; one may be chosen many times."""
+        if np.array_equal(chosen, np.arange(self.budget.size)):
+            return self
         begin, end = (np.searchsorted(self.owner, chosen, side=side) for side in ("left", "right"))
         owner = np.repeat(np.arange(chosen.size), end - begin)
         return self._of_arcs(ranges(begin, end - begin), owner, self.budget[chosen])

@@ -129,3 +129,17 @@ def test_knapsacks_without_devices_are_those_of_the_others():
         assert -least[cap] == pytest.approx(
             best_charge(items, cap, budget[cap], rest), rel=ROUNDED_DOWN
         )
+
+
+def test_a_device_may_go_to_a_task_that_did_not_hold_it():
+    # Tasks 0 and 1 hold device 0, but each has another nearly as good; task 2, which holds device 1
+    # at first, is left with device 0 when task 0 keeps device 1.
+    rows = [
+        (0, 0, 2.0, 3.0), (0, 1, 1.0, 2.5), (0, 2, 2.0, 2.9),
+        (1, 0, 1.0, 3.0), (1, 3, 1.0, 2.9),
+        (2, 0, 1.0, 1.5), (2, 1, 1.0, 2.0),
+    ]  # fmt: skip
+    cap, device, step, charge = (np.array(column) for column in zip(*rows, strict=True))
+    items = Items(cap=cap, device=device, step=step, charge=charge)
+    least = Slots(Knapsacks.of(items, np.array([3.0, 1.0, 1.0])), TASKS, 1e-12).least()
+    assert least == pytest.approx([-(2.5 + 2.9 + 2.9 + 1.5)], rel=ROUNDED_DOWN)
