@@ -40,11 +40,14 @@ def every_pattern(problem, *, whole_slots):
             ways = []
             for i in range(s.num_devices):
                 mine = (c.device == i) & (c.upload == u) & np.isin(c.task, tasks)
-                ways.append([None] + [
-                    (k, size)
-                    for k in np.flatnonzero(mine).tolist()
-                    for size in range(1, int(c.batch_hi[k]) + 1)
-                ])
+                ways.append(
+                    [None]
+                    + [
+                        (k, size)
+                        for k in np.flatnonzero(mine).tolist()
+                        for size in range(1, int(c.batch_hi[k]) + 1)
+                    ]
+                )
             for way in itertools.product(*ways):
                 taken = [entry for entry in way if entry is not None]
                 load = np.zeros(s.num_tasks)
@@ -65,7 +68,9 @@ def linear_program(problem, box, patterns, counts, *, points=600):
     start = relaxation_of(problem, 1.0, np.ones(s.num_tasks), np.ones(s.num_tasks))[0].rules.start
     blocks = {key: n for n, key in enumerate(dict.fromkeys(key for key, _ in patterns))}
     rows = [len(blocks), s.num_slots * s.num_devices, s.num_devices, s.num_slots]
-    rows = np.concatenate([[0], np.cumsum([*rows, s.num_tasks, s.num_tasks, len(counts), len(counts)])])
+    rows = np.concatenate(
+        [[0], np.cumsum([*rows, s.num_tasks, s.num_tasks, len(counts), len(counts)])]
+    )
     right = np.concatenate([
         np.ones(rows[2]), s.devices.energy_budget_j * (1 + TOLERANCE), s.network.uplink_capacity,
         np.zeros(2 * s.num_tasks), [box.counts[count][1] for count in counts],
@@ -119,7 +124,9 @@ def linear_program(problem, box, patterns, counts, *, points=600):
 def box_about(problem, rng, plan, objective, root):
     """A box and counts with the plan in them."""
     progress, excess = totals(problem, plan)
-    box = tighten(relaxation_of(problem, objective, progress, excess)[0].rules, root, 1.05 * objective)
+    box = tighten(
+        relaxation_of(problem, objective, progress, excess)[0].rules, root, 1.05 * objective
+    )
     low, high = (rng.random(progress.size) for _ in range(2))
     used = problem.scenario.tasks.weight > 0
     rows = list(plan.sessions.rows())
@@ -130,9 +137,12 @@ def box_about(problem, rng, plan, objective, root):
         most = number + int(rng.integers(0, 3)) if rng.random() < 0.7 else np.inf
         counts[count] = (least, most)
     return replace(
-        box, counts=counts,
+        box,
+        counts=counts,
         low=np.where(used, np.maximum(box.low, low * progress), box.low),
-        high=np.where(used, np.minimum(box.high, progress + high * (box.high - progress)), box.high),
+        high=np.where(
+            used, np.minimum(box.high, progress + high * (box.high - progress)), box.high
+        ),
         excess_low=np.minimum(excess, np.maximum(box.excess_low, low * excess)),
         excess_high=np.maximum(excess, excess + high * (box.excess_high - excess)),
     )
