@@ -32,6 +32,8 @@ __all__ = ["backends", "check", "replay", "solve"]
 
 #: Exit code of an infeasible plan or a failed check.
 FAILED = 1
+# Above so many devices the default backend falls far behind `prices`.
+_MANY_DEVICES = 40
 
 
 @click.command()
@@ -83,6 +85,10 @@ def solve(
         options["checkpoint"] = str(require_output(checkpoint, (".json", ".npz"), inputs=inputs))
     if start is not None:
         options["start"] = Plan.load(start)
+    chosen = context.get_parameter_source("backend") is not click.core.ParameterSource.DEFAULT
+    if not chosen and loaded.num_devices > _MANY_DEVICES and not quiet:
+        note = f"mafl-opt: for more than {_MANY_DEVICES} devices, --backend prices plans far better"
+        click.echo(note, err=True)
     with show_progress(backend, silent=quiet or as_json) as progress:
         plan = solve_scenario(loaded, backend, progress=progress, **options)
     plan.save(path)

@@ -16,6 +16,7 @@ from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.plan import Plan, Sessions
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import PointStatus, Termination
+from mafl_opt.solvers.registry import solve as solve_scenario
 
 HEAVY = ("torch", "cvxpy", "pyomo", "numpy", "matplotlib")
 
@@ -437,3 +438,21 @@ def test_program_solves_checks_and_refuses_from_a_shell(files):
     code, out, err = program("check", "scenario.json", "none.json", folder=files)
     assert (code, out) == (2, "")
     assert "none.json" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("devices", "chosen", "told"),
+    [
+        (41, (), True),
+        (40, (), False),
+        (41, ("--backend", "conic"), False),
+        (41, ("--quiet",), False),
+    ],
+)
+def test_the_default_on_a_large_fleet_points_to_prices(solver, tmp_path, devices, chosen, told):
+    scenario = Scenario.draw(devices=devices, tasks=2, slots=3, seed=0)
+    (tmp_path / "many.json").write_text(scenario.to_json(), encoding="utf-8")
+    solver.plan = solve_scenario(scenario, "greedy")
+    result = run("solve", tmp_path / "many.json", "--out", tmp_path / "p.json", *chosen)
+    assert result.exit_code == 0, result.output
+    assert ("--backend prices" in result.stderr) == told

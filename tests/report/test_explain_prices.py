@@ -28,7 +28,8 @@ def identical(devices, uplinks, budget_j=1e9, batch_max=1, gradient_std=1.0):
         "tasks": {
             "name": ["digits"], "weight": [1.0], "model_bits": [5e5], "smoothness": [5.0],
             "gradient_bound": [4.0], "learning_rate": [0.005], "server_rate": [3.0],
-            "step_cap": [0.09], "initial_gap": [2.0], "iterations_max": [1], "batch_max": [batch_max],
+            "step_cap": [0.09], "initial_gap": [2.0], "iterations_max": [1],
+            "batch_max": [batch_max],
             "staleness_max": [0],
         },
         "pairs": {

@@ -161,7 +161,7 @@ def test_blocks_are_below_the_lagrangian_everywhere_in_a_box(low, wide, least, t
 def test_a_fleet_is_planned_and_its_bound_derived_again(devices, weight):
     scenario = drawn(devices, 3, slots=8, energy_weight=weight)
     run = Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3))
-    certificate = fleet.solve(run)
+    certificate, _ = fleet.solve(run)
     plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive_s=0.0)
     assert mo.check(scenario, plan, certificate=True).ok
     assert certified_bound(scenario, certificate) == certificate["bound"] == plan.bound
@@ -251,7 +251,7 @@ def test_rows_that_no_price_pays_for_change_no_bound(weight, budget, monkeypatch
     scenario = drawn(60, 2, slots=6, energy_weight=weight)
     joules = np.asarray(scenario.devices.energy_budget_j) * budget
     scenario = scenario.replace(**{"devices.energy_budget_j": joules})
-    certificate = fleet.solve(Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3)))
+    certificate, _ = fleet.solve(Run(problem=Problem(scenario=scenario), options=Options(gap=5e-3)))
     claim = {**certificate, "bound": 1.1 * certificate["bound"]}
     whole = certified_bound(scenario, claim)
     listed, kept, together = [], [], []
@@ -301,7 +301,7 @@ def test_a_row_that_cannot_pay_costs_something(seed, weight, worth):
 def test_a_mixture_of_tables_proves_no_more_than_is_true():
     scenario = mo.Scenario.from_dict(plain_numbers())
     run = Run(problem=Problem(scenario=scenario), options=Options(gap=1e-3))
-    certificate = fleet.solve(run)
+    certificate, _ = fleet.solve(run)
     best = mo.solve(scenario, backend="conic").objective
     tables = len(certificate["prices"])
     weights = np.random.default_rng(0).dirichlet(np.ones(tables), size=8)
@@ -323,16 +323,20 @@ def test_a_stop_in_the_middle_of_the_proof_leaves_a_plan_and_what_was_proved():
             run.termination = mo.Termination.TIME_LIMIT
 
     run.progress = progress
-    certificate = fleet.solve(run)
+    certificate, _ = fleet.solve(run)
     plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate, derive_s=0.0)
     assert plan.termination is mo.Termination.TIME_LIMIT
     assert plan.gap > 1e-3
     assert mo.check(scenario, plan, certificate=True).ok
 
 
-def test_no_time_at_all_leaves_no_plan_and_no_claim():
-    run = Run(problem=Problem(scenario=drawn(60, 1)), options=Options(time_limit=1e-9))
-    assert fleet.solve(run) is None
-    plan = run.plan("prices", mo.Termination.GAP_REACHED)
+def test_no_time_at_all_leaves_the_opening_plan_and_a_bound_that_is_derived():
+    scenario = drawn(60, 1)
+    run = Run(problem=Problem(scenario=scenario), options=Options(time_limit=1e-9))
+    certificate, _ = fleet.solve(run)
+    assert [entry["event"] for entry in run.trace] == ["opening"]
+    plan = run.plan("prices", mo.Termination.GAP_REACHED, certificate)
     assert plan.termination is mo.Termination.TIME_LIMIT
-    assert plan.bound is None
+    assert mo.check(scenario, plan, certificate=True).ok
+    assert certified_bound(scenario, certificate) == plan.bound
+    assert 0.0 < plan.bound < plan.objective

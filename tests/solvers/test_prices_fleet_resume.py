@@ -68,7 +68,7 @@ def solved(problem, *, cut=None, progress=None, **options):
     run = Run(
         problem=problem, options=Options(gap=2e-4, **options), progress=progress or tell
     )  # fmt: skip
-    return run, fleet.solve(run)
+    return run, fleet.solve(run)[0]
 
 
 def interrupt(_run):

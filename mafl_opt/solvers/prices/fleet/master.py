@@ -57,8 +57,10 @@ class Point:
     shares: Floats
 
     def objective(self, tasks: Tasks) -> float:
-        """O of the mixture of plans."""
+        """O of the mixture of plans; inf while it leaves a weighted task untrained."""
         used = tasks.weight > 0
+        if (self.progress[used] <= 0).any():
+            return np.inf
         ratio = (tasks.start + self.error)[used] / self.progress[used]
         return float(tasks.weight[used] @ ratio) + tasks.energy_weight * self.energy
 

@@ -55,10 +55,10 @@ class Prover:
         # Tables that were answered as exactly as it goes.
         self._exact: set[int] = set()
 
-    def work(self) -> None:
-        """Branch until the gap is reached."""
+    def work(self, incumbent: float) -> None:
+        """Branch until the gap below an objective is reached."""
         run, mixtures = self._run, self._mixtures
-        tables = [self._first] if self._whole is None else self._rehearse()
+        tables = [self._first] if self._whole is None else self._rehearse(incumbent)
         try:
             for table in tables:
                 if run.stop() and mixtures.tables:
@@ -68,10 +68,16 @@ class Prover:
             # Ctrl-C leaves a bound behind as soon as one table is answered.
             if mixtures.tables:
                 sample = self._sample
-                self.proof = proof = Proof(sample.tasks, sample.master, mixtures, self._root)
+                self.proof = Proof(sample.tasks, sample.master, mixtures, self._root)
         run.raise_bound(self.bound, "root")
-        proof.push(self._target(1.0), self._ask, self._tighten, run.stop, self._refine)
-        run.raise_bound(self.bound, "tree")
+        self.push(incumbent)
+
+    def push(self, incumbent: float) -> None:
+        """Go on until the gap below an objective is reached; after `work`."""
+        if self.proof is not None:
+            target = self._target(incumbent, 1.0)
+            self.proof.push(target, self._ask, self._tighten, self._run.stop, self._refine)
+            self._run.raise_bound(self.bound, "tree")
 
     @property
     def bound(self) -> float:
@@ -80,16 +86,16 @@ class Prover:
             return -float("inf")
         return min(self.proof.bound, self._run.objective)
 
-    def _target(self, part: float) -> float:
-        return self._run.objective * (1.0 - _CLOSER * part * self._run.options.gap)
+    def _target(self, incumbent: float, part: float) -> float:
+        return incumbent * (1.0 - _CLOSER * part * self._run.options.gap)
 
-    def _rehearse(self) -> list[Table]:
+    def _rehearse(self, incumbent: float) -> list[Table]:
         """Prove on the sample first; returns the tables that its leaves rest on."""
         run, sample = self._run, self._sample
         mixtures = Mixtures(sample.tasks, self._typical)
         mixtures.add(self._first, sample.value(self._first))
         proof = Proof(sample.tasks, sample.master, mixtures, self._root)
-        proof.push(self._target(_REHEARSAL), sample.value, self._tighten, run.stop)
+        proof.push(self._target(incumbent, _REHEARSAL), sample.value, self._tighten, run.stop)
         used = proof.tables_used()
         run.say(f"{len(used)} of {len(mixtures.tables)} price tables carry the bound")
         return [mixtures.tables[k] for k in used]

@@ -91,7 +91,9 @@ class Sample:
             accuracy=max(_ACCURACY, _PART * run.options.gap),
             stop=run.stop,
         )  # fmt: skip
-        run.note("prices", steps=lesson.steps, relaxed=lesson.objective)
+        # Cut short, the mixture may leave a task untrained.
+        known = {"relaxed": lesson.objective} if np.isfinite(lesson.objective) else {}
+        run.note("prices", steps=lesson.steps, **known)
         return lesson
 
     def correct(self, whole: Whole, table: Table) -> None:

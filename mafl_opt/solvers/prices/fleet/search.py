@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ _CORRECTIONS = 2
 _SHARES = (1.0, 0.9, 0.7, 0.0)
 # How near the relaxation plans are brought where they can be, in gaps asked for.
 _NEAR = 0.3
+# Turns of exchanges and proof that may bring less than this part of what is missing, in a row.
+_IDLE, _PAYS = 3, 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,17 +127,22 @@ class Search:
             return
         self._relaxed = lesson.objective
         if whole is None:
-            price = np.zeros(self.fleet.size)
+            fleet, names, price = self.fleet, everyone, np.zeros(self.fleet.size)
             price[strata[0][0]] = sample.oracle.energy_price
-            self._assign(self.fleet, everyone, sample, lesson, price)
         else:
-            price = whole.energy_price.copy()
-            self._assign(whole.acting, whole.names, sample, lesson, price)
+            fleet, names, price = whole.acting, whole.names, whole.energy_price.copy()
+        log = self.journal.sweeps()
+        plan = Assignment(fleet, self.tasks, price, sample.accuracy, log)
+        tables = sample.master.tables
+        self._improve(plan, names, lambda: self._sweep(plan, tables, lesson))
         self.journal.save()
         if run.best is not None:
-            bounds = root_range(self.fleet, self.tasks, run.objective)
+            # Not the best plan's: a resumed search has that from the start, and must do the same.
+            incumbent = plan.objective if np.isfinite(plan.objective) else run.objective
+            bounds = root_range(self.fleet, self.tasks, incumbent)
             self._prover = Prover(run, sample, whole, lesson, *bounds)
-            self._prover.work()
+            self._prover.work(incumbent)
+            self._close_in(plan, names, lesson.table, self._prover)
 
     def _sample(
         self, name: str, strata: list[tuple[Ints, float]], acting: int,
@@ -219,19 +227,37 @@ class Search:
     def _offer(self, sessions: Sessions, event: str) -> None:
         self.run.offer(_Reached(value=self.run.problem.objective(sessions), table=sessions), event)
 
-    def _assign(
-        self, fleet: Fleet, names: Ints, sample: Sample, lesson: Lesson, energy_price: Floats
-    ) -> None:
-        """Plan the devices that may act."""
-        plan = Assignment(
-            fleet, self.tasks, energy_price, sample.accuracy, self.journal.sweeps()
-        )  # fmt: skip
+    def _improve(self, plan: Assignment, names: Ints, work: Callable[[], None]) -> None:
+        """Work on a plan of the devices that may act, and offer it."""
         try:
-            self._sweep(plan, sample.master.tables, lesson)
+            work()
         finally:
             # Ctrl-C leaves whole plans of devices behind, those of the last sweep among them.
             if np.isfinite(plan.objective):
                 self._offer(plan.sessions(names), "assignment")
+
+    def _close_in(self, plan: Assignment, names: Ints, table: Table, prover: Prover) -> None:
+        """Improve the plan and prove, in turns, to the gap or until neither brings anything."""
+        run, idle, turn = self.run, 0, 0
+        left = self._missing(plan, prover)
+        while 0.0 < left < np.inf and idle < _IDLE and not run.stop():
+            turn += 1
+            aim = prover.bound / (1.0 - run.options.gap)
+            self._improve(plan, names, partial(self._turn, plan, table, turn, aim))
+            prover.push(plan.objective)
+            before, left = left, self._missing(plan, prover)
+            idle = idle + 1 if before - left < _PAYS * before else 0
+
+    def _turn(self, plan: Assignment, table: Table, turn: int, aim: float) -> None:
+        run = self.run
+        plan.exchange(table, run.options.seed + turn, aim=aim, stop=run.stop)
+        if plan.objective > aim and not run.stop():
+            plan.sweep(plan.marginal(table, 0.0), stop=run.stop)
+        run.say(f"exchanges: objective {plan.objective:.6g}")
+
+    def _missing(self, plan: Assignment, prover: Prover) -> float:
+        """By how much plan and bound are further apart than the gap asked for allows."""
+        return (1.0 - self.run.options.gap) * plan.objective - prover.bound
 
     def _sweep(self, plan: Assignment, tables: list[Table], lesson: Lesson) -> None:
         run, shares = self.run, lesson.point.shares

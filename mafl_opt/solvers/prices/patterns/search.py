@@ -109,6 +109,11 @@ class Search:
         gap = max(self.run.options.gap * (1.0 - _CLOSER), _LEAST_GAP)
         return self.top - gap * abs(self.top)
 
+    @property
+    def _proved(self) -> bool:
+        """Whether a bound that the run had before is enough."""
+        return self.run.bound is not None and self.run.bound >= self.target
+
     def _totals(self) -> tuple[Floats, Floats]:
         """A_j and Y_j of the best plan, or typical ones."""
         schedule = self.run.schedule
@@ -188,14 +193,14 @@ class Search:
 
         `after` is called with the search before every node.
         """
-        if not self.root.children:
+        if not self.root.children and not self._proved:
             self._shave(self.root)
         solved, seek, asked = 0, 2, False
         while not self.run.stop():
             after(self)
             self.run.raise_bound(self.bound, f"node {solved}")
             open_ = [node for node in leaves(self.root) if node.bound < self.target]
-            if not open_:
+            if not open_ or self._proved:
                 return
             node = min(open_, key=lambda n: n.bound)
             found = self._bound(node, Effort(target=self.target, close=_CLOSE))
