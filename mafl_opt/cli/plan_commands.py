@@ -55,7 +55,7 @@ _MANY_DEVICES = 40
 @click.option("--engine", metavar="NAME",
               help="Who works out a large fleet (prices): local, ray or torch (CUDA).")  # fmt: skip
 @click.option("--checkpoint", metavar="FILE",
-              help="Write to this .json (up to 40 devices) or .npz, twice a minute, what --resume "
+              help="Write to this .json (small fleets) or .npz, twice a minute, what --resume "
               "needs.")  # fmt: skip
 @click.option("--resume", metavar="FILE",
               help="Go on from this checkpoint, and go on writing it.")  # fmt: skip

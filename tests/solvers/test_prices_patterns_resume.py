@@ -149,6 +149,6 @@ def test_backend_takes_both_options_for_small_fleets(tmp_path, problem):
     first = solve(problem, "prices", gap=0.5, checkpoint=path)
     second = solve(problem, "prices", gap=GAP, resume=path)
     assert second.bound >= first.bound and second.objective <= first.objective
-    assert second.trace[0]["event"] == "resumed"
-    with pytest.raises(InputError, match=r"engine: .*more than 40 devices"):
+    assert "resumed" in [entry["event"] for entry in second.trace]
+    with pytest.raises(InputError, match=r"engine: expected a fleet of more than"):
         solve(problem, "prices", engine="ray")

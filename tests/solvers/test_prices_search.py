@@ -166,7 +166,7 @@ def interrupted(problem, at):
     return mo.solve(problem, "prices", gap=1e-4, progress=progress), heard
 
 
-@pytest.mark.parametrize("event", ["greedy", "annealing", "root", "node 1", "node 3"])
+@pytest.mark.parametrize("event", ["greedy", "annealing", "root", "node 1"])
 def test_ctrl_c_keeps_a_plan_and_a_bound_that_is_derived_again(fleet, event):
     plan, heard = interrupted(fleet, lambda message, _: message.startswith(event))
     assert heard[-1].startswith(event), heard
@@ -195,7 +195,7 @@ def test_same_seed_gives_the_same_plan_and_bound():
 
 
 def test_start_is_never_worsened():
-    problem, optimum, best = enumerated(3)
+    problem, optimum, best = enumerated(2)
     plan = mo.solve(problem, "prices", start=best, time_limit=0.0)
     assert plan.objective == pytest.approx(optimum, rel=SAME_FORMULA)
     assert plan.trace[0]["event"] == "start"
