@@ -17,7 +17,7 @@ from mafl_opt.core.status import Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.prices import patterns
-from mafl_opt.solvers.prices.patterns.tree import _GUARD
+from mafl_opt.solvers.prices.patterns.tree import GUARD
 from mafl_opt.solvers.registry import solve
 
 GAP = 1e-3
@@ -64,9 +64,9 @@ def test_resumed_search_loses_neither_plan_nor_bound(tmp_path, problem, written)
     assert again.trace[0]["event"] == "resumed"
     assert again.objective <= written[1].objective * (1 + SAME_FORMULA)
     # A leaf is bounded at the same multipliers on the same box, or a smaller one.
-    assert again.bound >= min(written[1].bound, 0.0) * (1 - 2 * _GUARD)
+    assert again.bound >= min(written[1].bound, 0.0) * (1 - 2 * GUARD)
     run, certificate = solved(problem, resume=str(path))
-    assert run.bound >= written[1].bound * (1 - 2 * _GUARD)
+    assert run.bound >= written[1].bound * (1 - 2 * GUARD)
     assert run.objective <= written[1].objective * (1 + SAME_FORMULA)
     plan = run.plan("prices", Termination.GAP_REACHED, certificate)
     assert plan.termination is Termination.GAP_REACHED and plan.gap <= GAP

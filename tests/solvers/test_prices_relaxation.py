@@ -25,7 +25,7 @@ from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.check import TOLERANCE
 from mafl_opt.solvers.prices.patterns.box import tighten
 from mafl_opt.solvers.prices.patterns.generation import Effort
-from mafl_opt.solvers.prices.patterns.tree import _GUARD, Node, leaves, tree_certificate
+from mafl_opt.solvers.prices.patterns.tree import GUARD, Node, leaves, tree_certificate
 
 seeds = st.integers(0, 2**32 - 1)
 FEASIBLE = [seed for seed in range(14) if enumerated(seed)[2] is not None]
@@ -244,7 +244,7 @@ def test_checker_derives_what_the_engine_says_of_a_tree(seed):
             leaf.bound = np.inf if box.empty else relaxation.price(leaf.prices, box).bound
         bound = min(optimum, min(leaf.bound for leaf in leaves(node)))
         certificate = tree_certificate(node, bound, known)
-        assert certificate["bound"] == pytest.approx(bound, rel=2 * _GUARD)
+        assert certificate["bound"] == pytest.approx(bound, rel=2 * GUARD)
         derived = certified_bound(problem.scenario, certificate)
         assert derived == certificate["bound"] <= optimum * (1 + ENUMERATED)
 

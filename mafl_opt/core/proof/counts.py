@@ -32,6 +32,10 @@ class Sized(Protocol):
         """Task, from 0."""
 
     @property
+    def receive(self) -> Ints:
+        """Instant of reception, from 0."""
+
+    @property
     def upload(self) -> Ints:
         """Aggregation, from 1."""
 
@@ -42,17 +46,18 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """Sessions of a device, of a task and of an upload, each unless ``None``, with l and B above.
+    """Sessions of a device, task, reception and upload, each unless ``None``, with l and B above.
 
     Attributes
     ----------
-    device, task, upload : int or None
+    device, task, receive, upload : int or None
     iterations_above, batch_above : int
         Only sessions with more are counted.
     """
 
     device: int | None = None
     task: int | None = None
+    receive: int | None = None
     upload: int | None = None
     iterations_above: int = 0
     batch_above: int = 0
@@ -70,6 +75,7 @@ class Counted:
         counted = cls(
             device=_one_of(path, data, "device", 0, scenario.num_devices - 1),
             task=_one_of(path, data, "task", 0, scenario.num_tasks - 1),
+            receive=_one_of(path, data, "receive", 0, scenario.num_slots - 1),
             upload=_one_of(path, data, "upload", 1, scenario.num_slots),
             **{
                 name: whole(f"{path}.{name}", data.get(name, 0), 0, 2**53)
@@ -77,7 +83,7 @@ class Counted:
             },
         )
         if counted == cls():
-            expected = "a device, or a task, upload, iterations_above or batch_above"
+            expected = "a device, or a task, receive, upload, iterations_above or batch_above"
             raise InputError(f"{path}.device", expected, None)
         return counted
 
@@ -88,7 +94,7 @@ class Counted:
             mine &= sessions.iterations > self.iterations_above
         for wanted, found in (
             (self.device, sessions.device), (self.task, sessions.task),
-            (self.upload, sessions.upload),
+            (self.receive, sessions.receive), (self.upload, sessions.upload),
         ):  # fmt: skip
             if wanted is not None:
                 mine &= found == wanted
