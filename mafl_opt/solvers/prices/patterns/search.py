@@ -36,8 +36,8 @@ Floats = NDArray[np.float64]
 
 # The claim is a little stronger than the gap asks, for what rounding costs; never closer than this.
 _CLOSER, _LEAST_GAP = 1e-3, 3e-7
-# Parts of the way from an end of a range to the plan's point that shaving tries to cut off.
-_PARTS = (0.92, 0.6, 0.3, 0.12)
+# Part of the way from an end of a range to the plan's point that probing tries to cut off.
+_PROBED = 0.6
 # Smallest part of a total that is cut off, rounds of cutting with a node's own multipliers, and what
 # their bound may lose by rounding.
 _LEAST_CUT, _TRIMS, _BISECTIONS, _ROUND_OFF = 1e-3, 8, 20, 1e-9
@@ -248,13 +248,12 @@ class Search:
         """Cut off what is far from the plan's point, end by end (bound tightening by probing)."""
         self._bound(node, Effort(target=self.target, close=self._close))
         self.run.raise_bound(self.bound, "root")
-        for part in _PARTS:
-            node = self._trim(node)
-            for kind, j, side in self._ends(node):
-                if node.bound >= self.target or self.run.stop():
-                    return
-                node = self._shave_end(node, kind, j, side, part) or node
-            self.run.raise_bound(self.bound, "shaved")
+        node = self._trim(node)
+        for kind, j, side in self._ends(node):
+            if node.bound >= self.target or self.run.stop():
+                return
+            node = self._shave_end(node, kind, j, side) or node
+        self.run.raise_bound(self.bound, "shaved")
 
     def _trim(self, node: Node) -> Node:
         """Cut off what a node's own multipliers prove, and find better ones for what is left."""
@@ -326,14 +325,14 @@ class Search:
                 out.append((max(high - at, 0.0) / size, kind, j, 1))
         return [entry[1:] for entry in sorted(out, key=lambda e: -e[0])]
 
-    def _shave_end(self, node: Node, kind: str, j: int, side: int, part: float) -> Node | None:
+    def _shave_end(self, node: Node, kind: str, j: int, side: int) -> Node | None:
         """Try to cut a part of the way from an end to the plan's point off."""
         box = self._box(node)
         if box.empty:
             node.bound = math.inf
             return node
         end, point = self._end(box, kind, j, side)
-        at = end + part * (point - end)
+        at = end + _PROBED * (point - end)
         if (at > end) == bool(side) or abs(at - end) < _LEAST_CUT * abs(point):
             return None
         split = {kind: j, "at": float(at)}
