@@ -55,7 +55,8 @@ _MANY_DEVICES = 40
 @click.option("--engine", metavar="NAME",
               help="Who works out a large fleet (prices): local, ray or torch (CUDA).")  # fmt: skip
 @click.option("--checkpoint", metavar="FILE",
-              help="Write to this .npz, twice a minute, what --resume needs.")  # fmt: skip
+              help="Write to this .json (small fleets) or .npz, twice a minute, what --resume "
+              "needs.")  # fmt: skip
 @click.option("--resume", metavar="FILE",
               help="Go on from this checkpoint, and go on writing it.")  # fmt: skip
 @json_option
@@ -81,7 +82,7 @@ def solve(
     options = {name: value for name, value in flags.items() if value is not None}
     if checkpoint is not None:
         inputs = [scenario, *([start] if start is not None else [])]
-        options["checkpoint"] = str(require_output(checkpoint, (".npz",), inputs=inputs))
+        options["checkpoint"] = str(require_output(checkpoint, (".json", ".npz"), inputs=inputs))
     if start is not None:
         options["start"] = Plan.load(start)
     chosen = context.get_parameter_source("backend") is not click.core.ParameterSource.DEFAULT

@@ -16,6 +16,7 @@ from mafl_opt.formulations.pricing import best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers import moves
 from mafl_opt.solvers.schedule import Schedule
+from mafl_opt.solvers.state import COLUMN, DEVICE, LOG, SLOT, TASK, State
 
 __all__ = ["Annealer", "compile_moves"]
 
@@ -43,10 +44,10 @@ def _prepared() -> Thread:
 
 def compile_moves() -> None:
     """Compile the moves."""
-    kinds = (moves.COLUMN, moves.DEVICE, moves.TASK, moves.SLOT)
+    kinds = (COLUMN, DEVICE, TASK, SLOT)
     records = [np.zeros(0, dtype=kind) for kind in kinds]
     table = np.zeros((0, 0), dtype=np.int64)
-    state = moves.State(
+    state = State(
         columns=records[0], devices=records[1], tasks=records[2], slots=records[3],
         step=np.zeros((0, 0)), held=table, batch=table, log=table, spent=np.zeros(1),
     )  # fmt: skip
@@ -77,7 +78,7 @@ class Annealer:
         first = np.flatnonzero(new)
         group = np.cumsum(new) - 1
         self._columns = _records(
-            moves.COLUMN, device=c.device, task=c.task, receive=c.receive, upload=c.upload,
+            COLUMN, device=c.device, task=c.task, receive=c.receive, upload=c.upload,
             first=first[group], last=np.append(first[1:], len(c))[group], batch_hi=c.batch_hi,
             progress=c.progress, error=c.error - c.noise / c.samples, noise=c.noise, step=c.step,
             fixed=c.fixed_energy_j, unit=c.capacitance * c.cycles, f_min=c.f_min_hz,
@@ -153,22 +154,22 @@ class Annealer:
             share = np.zeros(len(c))
         return np.asarray((1.0 - _ANY) * share + _ANY / len(c))
 
-    def _state(self, held: Ints, batch: Ints) -> moves.State:
+    def _state(self, held: Ints, batch: Ints) -> State:
         s, schedule = self.problem.scenario, self._schedule(held, batch)
         task = self.problem.columns.task[list(schedule.batch)]
-        return moves.State(
+        return State(
             columns=self._columns,
-            devices=_records(moves.DEVICE, energy=schedule.energy_j, budget=self._budget),
+            devices=_records(DEVICE, energy=schedule.energy_j, budget=self._budget),
             tasks=_records(
-                moves.TASK, numerator=schedule.numerator, progress=schedule.progress,
+                TASK, numerator=schedule.numerator, progress=schedule.progress,
                 sessions=np.bincount(task, minlength=s.num_tasks), weight=s.tasks.weight,
                 cap=self._cap,
             ),
             slots=_records(
-                moves.SLOT, uploads=schedule.uploads, capacity=s.network.uplink_capacity
+                SLOT, uploads=schedule.uploads, capacity=s.network.uplink_capacity
             ),
             step=schedule.step, held=held, batch=batch,
-            log=np.empty((moves.LOG, 3), dtype=np.int64),
+            log=np.empty((LOG, 3), dtype=np.int64),
             spent=schedule.energy_j.sum(keepdims=True),
         )  # fmt: skip
 

@@ -1,69 +1,25 @@
 """Simulated annealing over single sessions, compiled: the moves and the loop around them.
 
 Plain sequential arithmetic on the totals of a schedule. Every random number is drawn by the caller,
-so the same draws make the same moves on any machine. Tables are arrays of records: a dozen arrays
-in place of each would take half a minute to compile.
+so the same draws make the same moves on any machine.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from mafl_opt.core.compiling import compiled
+from mafl_opt.solvers.state import LOG
 
-__all__ = ["COLUMN", "DEVICE", "DRAWS", "LOG", "SLOT", "TASK", "State", "anneal"]
+__all__ = ["DRAWS", "anneal"]
 
 _compiled = compiled(nogil=True, error_model="numpy")
 
-#: A column as in `Candidates`; `first` to `last` differ from it in the iteration count alone,
-#: ``error + noise / B`` is phi_s and ``fixed + unit B max(f_min, pace B)^2`` the energy.
-COLUMN = np.dtype([
-    *((name, np.int64) for name in
-      ("device", "task", "receive", "upload", "first", "last", "batch_hi")),
-    *((name, np.float64) for name in
-      ("progress", "error", "noise", "step", "fixed", "unit", "f_min", "pace")),
-])  # fmt: skip
-DEVICE = np.dtype([("energy", np.float64), ("budget", np.float64)])
-TASK = np.dtype([("numerator", np.float64), ("progress", np.float64), ("sessions", np.int64),
-                 ("weight", np.float64), ("cap", np.float64)])  # fmt: skip
-SLOT = np.dtype([("uploads", np.int64), ("capacity", np.int64)])
-
 #: Random numbers in [0, 1) that a move uses.
 DRAWS = 5
-#: Entries of the log: sessions that a move may put or drop; one that needs more is not made.
-LOG = 24
 # Shares of the moves, cumulated: another session, another iteration count, another batch size,
 # batch sizes of two sessions of a device; the rest takes a session out.
 _INSERT, _ITERATIONS, _BATCH, _PAIR = 0.55, 0.7, 0.85, 0.97
-
-
-class State(NamedTuple):
-    """A schedule and what it is made of.
-
-    columns, devices, tasks, slots : arrays of records
-    step : (slots, tasks)
-    held : (devices, slots)
-        Column that occupies a slot, -1 for none.
-    batch : (devices, slots)
-        Batch size where a session begins, 0 elsewhere.
-    log : (changes, 3)
-        What the move at work has done: column, batch size, 1 (put) or -1 (dropped).
-    spent : (1,), J
-        Energy of all devices.
-    """
-
-    columns: NDArray[np.void]
-    devices: NDArray[np.void]
-    tasks: NDArray[np.void]
-    slots: NDArray[np.void]
-    step: NDArray[np.float64]
-    held: NDArray[np.int64]
-    batch: NDArray[np.int64]
-    log: NDArray[np.int64]
-    spent: NDArray[np.float64]
 
 
 @_compiled

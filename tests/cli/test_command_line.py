@@ -224,7 +224,7 @@ def test_solve_on_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("b.json", "ending in .npz"), ("no/b.npz", "existing folder")]
+    ("name", "words"), [("b.txt", "ending in .json or .npz"), ("no/b.npz", "existing folder")]
 )
 def test_solve_refuses_a_bad_checkpoint_name_before_solving(files, solver, name, words):
     result = run("solve", files / "scenario.json", "--checkpoint", files / name,

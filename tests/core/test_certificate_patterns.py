@@ -18,12 +18,11 @@ from tolerances import CANCELLED
 from mafl_opt.core.certificate import certified_bound
 from mafl_opt.core.check import TOLERANCE, check
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.proof.counts import Counted
 from mafl_opt.core.proof.leaves import Leaf
 from mafl_opt.core.proof.pattern_prices import PatternPrices
 from mafl_opt.core.proof.patterns import PatternLagrangian
 from mafl_opt.formulations.bound import initial_error
-
-COUNTED = st.tuples(st.none() | st.integers(0, 1), st.none() | st.integers(0, 1))
 
 
 def drawn_table(scenario, slopes, ratios, rng, size):
@@ -45,15 +44,29 @@ def drawn_table(scenario, slopes, ratios, rng, size):
     return {name: values.tolist() for name, values in out.items()}
 
 
+def drawn_counted(scenario, rng):
+    """Which sessions are counted: anything from a hundredth of them to nearly all."""
+    while True:
+        out = {
+            "device": rng.choice([None, *range(scenario.num_devices)]),
+            "task": rng.choice([None, *range(scenario.num_tasks)]),
+        }
+        if rng.random() < 0.3:
+            out["upload"] = rng.choice([None, *range(1, scenario.num_slots + 1)])
+        if rng.random() < 0.3:
+            out["iterations_above"] = int(rng.integers(0, 3))
+        if rng.random() < 0.4:
+            out["batch_above"] = int(rng.integers(0, 3))
+        if any(value is not None and (value or name in ("device", "task"))
+               for name, value in out.items()):  # fmt: skip
+            return out
+
+
 def drawn_counts(scenario, rng, size):
     """Multipliers of some counts, of both signs."""
-    every = list(itertools.product((None, *range(scenario.num_devices)),
-                                   (None, *range(scenario.num_tasks))))[1:]  # fmt: skip
-    chosen = rng.choice(len(every), size=int(rng.integers(0, len(every))), replace=False)
-    return [
-        {"device": every[k][0], "task": every[k][1], "price": float(size * rng.normal())}
-        for k in chosen
-    ]
+    drawn = [drawn_counted(scenario, rng) for _ in range(int(rng.integers(0, 9)))]
+    different = {Counted(**counted): counted for counted in drawn}
+    return [{**counted, "price": float(size * rng.normal())} for counted in different.values()]
 
 
 @pytest.fixture(scope="module")
@@ -74,34 +87,42 @@ def optima():
 # -- the value ----------------------------------------------------------------------------------
 
 
-def cheapest_pattern(facts, table, u, j):
-    """V_uj by trying every set of sessions, with every l and B."""
-    longest = facts.tasks["step_cap"][j] * (1 + TOLERANCE)
+def cheapest_pattern(facts, table, u, tasks):
+    """V of what ends at u for some tasks, by trying every set of sessions, with every l and B."""
+    longest = [facts.tasks["step_cap"][j] * (1 + TOLERANCE) for j in tasks]
     choices = []
     for i in range(facts.num_devices):
-        mine = [(0.0, 0.0)]
-        for (r, upload), options in session_options(facts, i, None).items():
+        mine = [(0.0, [0.0] * len(tasks))]
+        for options in session_options(facts, i, None).values():
             for row, adds in options:
-                if upload == u and row["task"] == j:
-                    mine.append((priced(facts, table, i, r, u, j, adds), adds["step"]))
+                if row["upload"] == u and row["task"] in tasks:
+                    steps = [adds["step"] if row["task"] == j else 0.0 for j in tasks]
+                    mine.append((priced(facts, table, row, adds), steps))
         choices.append(mine)
     return min(
         sum(cost for cost, _ in chosen)
         for chosen in itertools.product(*choices)
-        if sum(step for _, step in chosen) <= longest
+        if all(sum(steps[k] for _, steps in chosen) <= limit for k, limit in enumerate(longest))
     )
 
 
-def priced(facts, table, i, r, u, j, adds):
+def priced(facts, table, row, adds):
+    i, j, u = row["device"], row["task"], row["upload"]
     weighted = facts.tasks["weight"][j] > 0
     cost = (facts.energy_weight + table["energy"][i]) * adds["energy"] + table["uplink"][u - 1]
     if weighted:
         cost += table["numerator"][j] * adds["error"] - table["progress"][j] * 0.5 * adds["step"]
-    cost += sum(table["device_slot"][i][r:u])
-    for count in table.get("counts", []):
-        if count["device"] in (None, i) and count["task"] in (None, j):
-            cost += count["price"]
-    return cost
+    cost += sum(table["device_slot"][i][row["receive"] : u])
+    return cost + sum(c["price"] for c in table.get("counts", []) if is_counted(c, row))
+
+
+def is_counted(count, row):
+    named = ("device", "task", "upload")
+    return (
+        all(count.get(name) in (None, row[name]) for name in named)
+        and row["iterations"] > count.get("iterations_above", 0)
+        and row["batch_size"] > count.get("batch_above", 0)
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -112,6 +133,7 @@ def test_value_is_that_of_trying_every_pattern(optima, seed):
     tables = [drawn_table(scenario, slopes, ratios, rng, 0.3) for _ in range(3)]
     for table in tables[1:]:
         table["counts"] = drawn_counts(scenario, rng, 0.1 * z)
+    tables[2]["whole_slots"] = True
     prices = [PatternPrices.read(scenario, "prices", table) for table in tables]
     lagrangian = PatternLagrangian(scenario, prices, 1e-9)
     lagrangian.prepare([Leaf.whole(scenario.num_tasks, prices=k) for k in (0, 2)])
@@ -125,12 +147,15 @@ def test_value_is_that_of_trying_every_pattern(optima, seed):
         value -= float(np.sum(table["device_slot"]))
         for n, count in enumerate(table.get("counts", [])):
             least, most = n, n + 2
-            leaf = leaf.cut_count((count["device"], count["task"]), least - 1, high=True)
-            leaf = leaf.cut_count((count["device"], count["task"]), most, high=False)
+            counted = Counted(**{name: value for name, value in count.items() if name != "price"})
+            leaf = leaf.cut_count(counted, least - 1, high=True)
+            leaf = leaf.cut_count(counted, most, high=False)
             value -= count["price"] * (most if count["price"] > 0 else least)
             size += abs(count["price"]) * most
-        for u, j in itertools.product(range(1, scenario.num_slots + 1), range(scenario.num_tasks)):
-            value += cheapest_pattern(facts, table, u, j)
+        every = range(scenario.num_tasks)
+        together = [every] if table.get("whole_slots") else [[j] for j in every]
+        for u, tasks in itertools.product(range(1, scenario.num_slots + 1), together):
+            value += cheapest_pattern(facts, table, u, tasks)
         size += sum(table["numerator"]) * 10 + sum(table["progress"])
         found = lagrangian.part(leaf, exact=True)
         assert found <= value
@@ -149,9 +174,7 @@ def drawn_tree(scenario, slopes, ratios, rng, depth, tables):
     kind = str(rng.choice(["progress", "ratio", "excess", "sessions"], p=[0.2, 0.1, 0.2, 0.5]))
     j = int(rng.integers(scenario.num_tasks))
     if kind == "sessions":
-        i = int(rng.integers(scenario.num_devices))
-        device, task = [(None, j), (i, None), (i, j)][int(rng.integers(3))]
-        split = {"device": device, "task": task, "sessions": int(rng.integers(-1, 4))}
+        split = {**drawn_counted(scenario, rng), "sessions": int(rng.integers(-1, 4))}
     else:
         progress = scenario.tasks.weight[j] / slopes[j]
         near = {
@@ -176,6 +199,7 @@ def test_random_prices_and_trees_never_pass_the_optimum(optima, data):
         {
             **drawn_table(scenario, slopes, ratios, rng, size),
             "counts": drawn_counts(scenario, rng, size * z * rng.random() ** 2),
+            "whole_slots": bool(rng.integers(2)),
         }
         for _ in range(int(rng.integers(1, 4)))
     ]
@@ -259,6 +283,14 @@ def test_extreme_magnitudes_never_pass_the_optimum(first):
         ({"version": None}, r"^certificate\.version"),
         ({"tree": {"split": {"device": 0, "slot": 1, "attribute": "task", "at": 0}}},
          r"^certificate\.tree"),
+        ({"tree": {"split": {"device": None, "task": None, "sessions": 1}}},
+         r"^certificate\.tree\.low"),
+        ({"tree": {"split": {"device": None, "task": None, "upload": None, "batch_above": 0,
+                             "sessions": 1}, "low": {}, "high": {}}},
+         r"^certificate\.tree\.split\.device: expected a device, or a task, upload"),
+        ({"tree": {"split": {"device": 0, "task": None, "upload": 0, "sessions": 1},
+                   "low": {}, "high": {}}},
+         r"^certificate\.tree\.split\.upload: expected an integer from 1 to 3, found 0"),
     ],
 )  # fmt: skip
 def test_malformed_certificates_are_refused(optima, change, words):
@@ -269,3 +301,50 @@ def test_malformed_certificates_are_refused(optima, change, words):
     certified_bound(scenario, whole)
     with pytest.raises(InputError, match=words):
         certified_bound(scenario, {**whole, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"whole_slots": 1}, r"^prices\.whole_slots: expected true or false, found 1"),
+        ({"whole_slots": None}, r"^prices\.whole_slots: expected true or false"),
+        ({"counts": [{"device": None, "task": None, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.device: expected a device, or a task, upload"),
+        ({"counts": [{"task": None, "upload": 1, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.device"),
+        ({"counts": [{"device": None, "task": None, "upload": 4, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.upload: expected an integer from 1 to 3, found 4"),
+        ({"counts": [{"device": None, "task": 0, "iterations_above": -1, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.iterations_above: expected an integer from 0"),
+        ({"counts": [{"device": None, "task": 0, "batch_above": 1.0, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.batch_above: expected an integer from 0"),
+        ({"counts": [{"device": 0, "task": None, "batch_above": None, "price": 1.0}]},
+         r"^prices\.counts\[0\]\.batch_above: expected an integer from 0"),
+        ({"counts": [{"device": 0, "task": None, "price": 1.0},
+                     {"device": 0, "task": None, "upload": None, "batch_above": 0, "price": 2.0}]},
+         r"^prices\.counts\[1\]: expected each count once"),
+    ],
+)  # fmt: skip
+def test_malformed_tables_are_refused(optima, change, words):
+    scenario, _, slopes, ratios = optima[0]
+    assert scenario.num_slots == 3
+    table = drawn_table(scenario, slopes, ratios, np.random.default_rng(1), 0.1)
+    PatternPrices.read(scenario, "prices", {**table, "counts": [], "whole_slots": False})
+    with pytest.raises(InputError, match=words):
+        PatternPrices.read(scenario, "prices", {**table, **change})
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e200, 1e308])
+@pytest.mark.parametrize("name", ["numerator", "progress", "uplink", "device_slot", "counts"])
+def test_extreme_prices_prove_little_and_nothing_wrong(optima, scale, name):
+    for scenario, z, slopes, ratios in optima[:8]:
+        rng = np.random.default_rng(3)
+        table = drawn_table(scenario, slopes, ratios, rng, 0.1)
+        table["counts"] = [{**drawn_counted(scenario, rng), "price": -1.0}]
+        if name == "counts":
+            table["counts"][0]["price"] = -scale
+        else:
+            table[name] = np.full(np.shape(table[name]), scale).tolist()
+        proof = {"kind": "patterns", "version": 2, "bound": 1.5 * z,
+                 "prices": [{**table, "whole_slots": True}], "tree": {"prices": 0}}  # fmt: skip
+        assert certified_bound(scenario, proof) <= z

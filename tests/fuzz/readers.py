@@ -38,10 +38,10 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.scenario import Scenario
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
-from mafl_opt.solvers.prices.exact import solve as branch
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.checkpoint import Journal
 from mafl_opt.solvers.prices.fleet.logs import Answer
+from mafl_opt.solvers.prices.patterns import solve as branch
 from mafl_opt.validation.checkpoint import decode_snapshot
 from mafl_opt.validation.cifar import read_cifar
 from mafl_opt.validation.idx import read_idx
@@ -245,9 +245,12 @@ def patterns() -> dict[str, Any]:
         "energy": [1.0, 0.0], "device_slot": [[1.0, 0.0, 2.0], [0.0, 0.0, 0.5]],
         "counts": [
             {"device": 0, "task": None, "price": 1.5}, {"device": None, "task": 1, "price": -0.5},
+            {"device": None, "task": 0, "upload": 2, "iterations_above": 1, "batch_above": 1,
+             "price": -2.5},
         ],
+        "whole_slots": True,
     }  # fmt: skip
-    count = {"device": 0, "task": None, "sessions": 1}
+    count = {"device": 0, "task": None, "upload": 1, "batch_above": 1, "sessions": 1}
     tree = {
         "split": {"excess": 1, "at": 40.0}, "high": {"prices": [0, 1], "weights": [1.0, 2.0]},
         "low": {"split": count, "low": {"prices": 0}, "high": {"prices": 1}},
@@ -322,14 +325,15 @@ def use_fleet_checkpoint(path: Path) -> None:
     journal.sweeps()
 
 
-def exact_checkpoint() -> bytes:
-    path = _scratch() / "exact.npz"
+def patterns_checkpoint() -> bytes:
+    path = _scratch() / "small.json"
     branch(Run(problem=_plain_problem(), options=Options(checkpoint=str(path), gap=0.05)))
     return path.read_bytes()
 
 
-def use_exact_checkpoint(path: Path) -> None:
-    options = Options(resume=str(path), checkpoint=str(path.with_name("next.npz")), time_limit=0.0)
+def use_patterns_checkpoint(path: Path) -> None:
+    # The tree is read, and with such a gap not searched any further.
+    options = Options(resume=str(path), checkpoint=str(path.with_name("next.json")), gap=1.0)
     run = Run(problem=_plain_problem(), options=options)
     certificate = branch(run)
     assert certificate is not None
@@ -499,8 +503,8 @@ READERS: dict[str, Reader] = {
     "checkpoint_fleet": Reader(
         file="fleet.npz", whole=fleet_checkpoint, use=use_fleet_checkpoint, kind="npz"
     ),
-    "checkpoint_exact": Reader(
-        file="exact.npz", whole=exact_checkpoint, use=use_exact_checkpoint, kind="npz"
+    "checkpoint_patterns": Reader(
+        file="small.json", whole=patterns_checkpoint, use=use_patterns_checkpoint, kind="json"
     ),
     "checkpoint_replay": Reader(
         file="replay.npz", whole=replay_checkpoint, use=use_replay_checkpoint, kind="npz"

@@ -20,8 +20,8 @@ def damaged(reader, whole):
     if reader.kind == "json":
         return json_damaged(json.loads(whole))
     if reader.kind == "npz":
-        texts = {"fleet.npz": "header", "exact.npz": "plan"}
-        return zip_damaged(whole, texts.get(reader.file, "text")) | bytes_damaged(whole)
+        text = "header" if reader.file == "fleet.npz" else "text"
+        return zip_damaged(whole, text) | bytes_damaged(whole)
     return bytes_damaged(whole)
 
 

@@ -23,15 +23,15 @@ from mafl_opt.core.scenario import Scenario
 from mafl_opt.core.status import Termination
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
-from mafl_opt.solvers.prices import exact, fleet
-from mafl_opt.solvers.prices.exact import checkpoint as exact_checkpoint
+from mafl_opt.solvers.prices import fleet, patterns
 from mafl_opt.solvers.prices.fleet import checkpoint, sample
+from mafl_opt.solvers.prices.patterns import checkpoint as patterns_checkpoint
 from mafl_opt.validation.replay import replay
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 KILLS = 50 if NIGHTLY else 6
-GAP = 1e-5
+GAP = 1e-3
 
 
 def kill_often(work, path, *, seconds, kills, seed=0):
@@ -82,13 +82,13 @@ def test_prices_resume_after_kills_as_if_undisturbed(tmp_path, monkeypatch):
 
 
 def test_branching_resumes_after_kills_and_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(exact_checkpoint, "_EVERY_S", 0.0)
+    monkeypatch.setattr(patterns_checkpoint, "_EVERY_S", 0.0)
     problem = Problem(scenario=Scenario.draw(devices=3, tasks=2, slots=4, seed=1))
-    path = tmp_path / "search.npz"
+    path = tmp_path / "search.json"
 
     def solve(source=None, **options):
         run = Run(problem=problem, options=Options(gap=GAP, **options))
-        return run, exact.solve(run)
+        return run, patterns.solve(run)
 
     whole, _ = solve()
     began = time.monotonic()

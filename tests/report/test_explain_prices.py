@@ -12,8 +12,8 @@ from mafl_opt.core.certificate import certified_bound
 SLOTS = 4
 
 
-def identical(devices, uplinks, budget_j=1e9):
-    """Sessions of one slot, one iteration, one sample, all alike; O is convex in their number.
+def identical(devices, uplinks, budget_j=1e9, batch_max=1, gradient_std=1.0):
+    """Sessions of one slot, one iteration, all alike; O is convex in their number.
 
     O(x) = gamma (Gamma / (a x) + phi / a) + xi E x.
     """
@@ -28,12 +28,12 @@ def identical(devices, uplinks, budget_j=1e9):
         "tasks": {
             "name": ["digits"], "weight": [1.0], "model_bits": [5e5], "smoothness": [5.0],
             "gradient_bound": [4.0], "learning_rate": [0.005], "server_rate": [3.0],
-            "step_cap": [0.09], "initial_gap": [2.0], "iterations_max": [1], "batch_max": [1],
-            "staleness_max": [0],
+            "step_cap": [0.09], "initial_gap": [2.0], "iterations_max": [1],
+            "batch_max": [batch_max], "staleness_max": [0],
         },
         "pairs": {
             "samples": [[100]] * count, "cycles_per_sample": [[1e7]] * count,
-            "gradient_std": [[1.0]] * count, "dissimilarity": [[0.1]] * count,
+            "gradient_std": [[gradient_std]] * count, "dissimilarity": [[0.1]] * count,
         },
         "network": {
             "gain": [[1e-11] * count] * SLOTS, "noise_w_per_hz": 4e-21,
@@ -159,6 +159,41 @@ def test_patterns_bill_the_slots_of_a_device_and_counts():
     assert " + slots " in str(found)
     fewer = {**proof, "tree": {**proof["tree"], "split": {**split, "device": 0, "task": None}}}
     assert "leaf 1 of 2" in mo.explain(scenario, plan.replace(certificate=fewer)).prices
+
+
+def test_patterns_bill_counts_of_large_mini_batches_by_the_best_one():
+    scenario = identical(3, [1, 1, 0, 0], batch_max=3, gradient_std=20.0)
+    best, plan = enumerate_optimum(scenario)
+    lam, mu, worth, _ = best_prices(scenario, plan)
+    table = {
+        "numerator": [lam], "progress": [mu], "uplink": [0.0] * 4, "energy": [0.0] * 3,
+        "device_slot": [[0.0] * 4] * 3,
+    }  # fmt: skip
+    size = int(plan.sessions.batch_size.max())
+    assert (plan.sessions.batch_size == size).all() and size > 1
+
+    def explained(above, price):
+        counted = {"device": None, "task": 0, "batch_above": above}
+        split = {**counted, "sessions": len(plan.sessions) - 1}
+        proof = {
+            "kind": "patterns", "version": 2, "bound": best, "tree":
+            {"split": split, "low": {"prices": 0}, "high": {"prices": 0}},
+            "prices": [{**table, "counts": [{**counted, "price": price}]}],
+        }  # fmt: skip
+        found = mo.explain(scenario, plan.replace(certificate=proof))
+        return found.prices, found.idle.listed[0].priced
+
+    above, priced = explained(size - 1, 0.5 * worth)
+    assert "leaf 2 of 2" in above
+    # A smaller mini-batch is not counted, and costs less than that more.
+    assert priced.slots == 0
+    assert -worth < priced.net < -0.5 * worth
+    none, priced = explained(size, 0.5 * worth)
+    assert "leaf 1 of 2" in none
+    assert priced.net == pytest.approx(-worth, rel=ROUNDED_DOWN)
+    _, priced = explained(size - 1, -0.5 * worth)
+    assert priced.slots == pytest.approx(-0.5 * worth, rel=ROUNDED_DOWN)
+    assert priced.net == pytest.approx(-1.5 * worth, rel=ROUNDED_DOWN)
 
 
 def tables(*uplinks):

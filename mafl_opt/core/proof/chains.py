@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chains", "by_owner", "frontier", "totals"]
+__all__ = ["Chains", "by_owner", "frontier", "ranges", "totals"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -130,3 +130,10 @@ def by_owner(owner: Ints, value: Floats) -> Ints:
     number = owner[order].astype(np.uint16) if few else owner[order]
     sorted_: Ints = order[np.argsort(number, kind="stable")]
     return sorted_
+
+
+def ranges(start: Ints, count: Ints) -> Ints:
+    """Return start, start + 1, ... for each entry, `count` numbers each, one after the other."""
+    ends = count.cumsum()
+    out: Ints = np.arange(count.sum()) + np.repeat(start - ends + count, count)
+    return out

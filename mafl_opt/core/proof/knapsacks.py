@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.core.proof.chains import frontier, totals
+from mafl_opt.core.proof.chains import frontier, ranges, totals
 from mafl_opt.core.proof.guards import ROUNDING
 from mafl_opt.core.proof.options import Options
 
@@ -58,7 +59,8 @@ class Knapsacks:
     Attributes
     ----------
     owner : (arcs,)
-        The knapsack of each arc; an arc is a device in a knapsack.
+        The knapsack of each arc, ascending; an arc is a device in a knapsack.
+    device : (arcs,)
     arc : (choices,)
         The arc of each choice; sorted by arc, then use.
     first : (arcs,)
@@ -70,6 +72,7 @@ class Knapsacks:
     """
 
     owner: Ints
+    device: Ints
     arc: Ints
     first: Ints
     cost: Floats
@@ -93,13 +96,13 @@ class Knapsacks:
         new[1:] |= np.diff(items.device) != 0
         first = np.flatnonzero(new)
         return cls(
-            owner=items.cap[first], arc=new.cumsum() - 1, first=first,
+            owner=items.cap[first], device=items.device[first], arc=new.cumsum() - 1, first=first,
             cost=-items.charge * (1 + ROUNDING), use=items.step * (1 - ROUNDING), budget=budget,
         )  # fmt: skip
 
     def cheapest(self, price: Floats) -> tuple[Floats, Floats]:
         """Return the least of cost + price * use of each knapsack, and the use of what has it."""
-        priced, owners = self._priced(price), self.budget.size
+        priced, owners = self.priced(price), self.budget.size
         if not priced.size:
             return np.zeros(owners), np.zeros(owners)
         least = np.minimum.reduceat(priced, self.first)
@@ -124,36 +127,58 @@ class Knapsacks:
             Least of cost + price * use, less price * budget, rounded downwards.
         aim : (owners,)
         """
-        priced = self._priced(price)
-        least = np.minimum(np.minimum.reduceat(priced, self.first), 0.0)
-        loss = priced - least[self.arc]
+        loss, idle_loss = self.losses(price)
         room = aim - bound
         some = np.flatnonzero(loss < room[self.owner][self.arc])
-        idle = np.flatnonzero(-least < room[self.owner])
+        idle = np.flatnonzero(idle_loss < room[self.owner])
         options = Options.of(
             owners=self.budget.size, arc_owner=self.owner,
             arc=np.concatenate([idle, self.arc[some]]),
             use=np.concatenate([np.zeros(idle.size), self.use[some]]),
-            loss=np.concatenate([-least[idle], loss[some]]),
+            loss=np.concatenate([idle_loss[idle], loss[some]]),
         )  # fmt: skip
         return np.minimum(aim, bound + options.least_excess(self.budget, price, room))
 
     def of_owners(self, chosen: Ints) -> Knapsacks:
-        """Return some knapsacks, numbered anew in ascending order."""
-        if chosen.size == self.budget.size:
+        """Return some knapsacks, numbered anew in this order; one may be chosen many times."""
+        if np.array_equal(chosen, np.arange(self.budget.size)):
             return self
-        number = np.full(self.budget.size, -1)
-        number[chosen] = np.arange(chosen.size)
-        arcs = number[self.owner] >= 0
-        rows = np.flatnonzero(arcs[self.arc])
-        arc = (arcs.cumsum() - 1)[self.arc[rows]]
+        begin, end = (np.searchsorted(self.owner, chosen, side=side) for side in ("left", "right"))
+        owner = np.repeat(np.arange(chosen.size), end - begin)
+        return self._of_arcs(ranges(begin, end - begin), owner, self.budget[chosen])
+
+    def without(self, barred: Sequence[Collection[int]]) -> Knapsacks:
+        """Return the knapsacks, each without some devices."""
+        span = int(self.device.max(initial=0)) + 1
+        keys = [n * span + i for n, devices in enumerate(barred) for i in devices if i < span]
+        kept = np.flatnonzero(~np.isin(self.owner * span + self.device, keys))
+        return self._of_arcs(kept, self.owner[kept], self.budget)
+
+    def _of_arcs(self, arcs: Ints, owner: Ints, budget: Floats) -> Knapsacks:
+        """Return the knapsacks of some arcs, with owners as given."""
+        count = np.diff(self.first, append=self.arc.size)[arcs]
+        rows = ranges(self.first[arcs], count)
         return Knapsacks(
-            owner=number[self.owner[arcs]], arc=arc,
-            first=np.searchsorted(arc, np.arange(np.count_nonzero(arcs))),
-            cost=self.cost[rows], use=self.use[rows], budget=self.budget[chosen],
+            owner=owner, device=self.device[arcs], arc=np.repeat(np.arange(arcs.size), count),
+            first=count.cumsum() - count, cost=self.cost[rows], use=self.use[rows], budget=budget,
         )  # fmt: skip
 
-    def _priced(self, price: Floats) -> Floats:
+    def losses(self, price: Floats) -> tuple[Floats, Floats]:
+        """Return what each choice, and an idle device, is dearer than the best of its device.
+
+        Returns
+        -------
+        loss : (choices,)
+        idle : (arcs,)
+        """
+        priced = self.priced(price)
+        if not priced.size:
+            return np.zeros(0), np.zeros(0)
+        least = np.minimum(np.minimum.reduceat(priced, self.first), 0.0)
+        return priced - least[self.arc], -least
+
+    def priced(self, price: Floats) -> Floats:
+        """Return cost + price * use of each choice, rounded downwards; (choices,)."""
         paid = price[self.owner][self.arc] * self.use
         priced: Floats = self.cost + paid - ROUNDING * (paid - self.cost)
         return priced

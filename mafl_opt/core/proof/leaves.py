@@ -11,23 +11,20 @@ from numpy.typing import NDArray
 
 from mafl_opt.core.cover import SEAM
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.proof.counts import Counted
 from mafl_opt.core.proof.entries import listed, number, prices, table, whole
 from mafl_opt.core.proof.price_table import PriceTable
 from mafl_opt.core.scenario import Scenario
 
 __all__ = [
     "ATTRIBUTES",
-    "Counted",
     "DeviceSplit",
     "Leaf",
     "read_boxes",
-    "read_counted",
     "read_tree",
 ]
 
 Floats = NDArray[np.float64]
-#: Sessions that are counted: those of a device or, with ``None``, of all, and of a task or of all.
-Counted = tuple[int | None, int | None]
 
 #: What a split may ask about the session that covers a slot.
 ATTRIBUTES = ("task", "receive", "upload", "iterations", "batch_size")
@@ -101,7 +98,7 @@ class Leaf:
         """Whether numbers of sessions can be as they must, one or more for each weighted task."""
         if any(least > most for least, most in self.counts.values()):
             return False
-        return all(self.counts.get((None, j), (0, np.inf))[1] >= 1 for j in weighted)
+        return all(self.counts.get(Counted(task=j), (0, np.inf))[1] >= 1 for j in weighted)
 
     def cut_count(self, counted: Counted, at: int, *, high: bool) -> Leaf:
         """Return the leaf with at most `at` sessions counted, or with more."""
@@ -205,7 +202,7 @@ def _split(
     """Return the two sides of a split."""
     data = table(path, entry, ())
     if counts and "sessions" in data:
-        counted = read_counted(scenario, path, data)
+        counted = Counted.read(scenario, path, data)
         n = whole(f"{path}.sessions", data["sessions"], -1, 2**53)
         return box.cut_count(counted, n, high=False), box.cut_count(counted, n, high=True)
     table(path, entry, ("at",))
@@ -229,16 +226,3 @@ def _split(
     }
     low, high = (DeviceSplit(**about, high=side) for side in (False, True))
     return replace(box, splits=(low, box.splits)), replace(box, splits=(high, box.splits))
-
-
-def read_counted(scenario: Scenario, path: str, data: Mapping[str, Any]) -> Counted:
-    """Read which sessions are counted: of a device, of a task, or of both."""
-    table(path, data, ("device", "task"))
-    device, task = data["device"], data["task"]
-    if device is None and task is None:
-        raise InputError(f"{path}.device", "a device or a task, not neither", None)
-    if device is not None:
-        device = whole(f"{path}.device", device, 0, scenario.num_devices - 1)
-    if task is not None:
-        task = whole(f"{path}.task", task, 0, scenario.num_tasks - 1)
-    return device, task

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mafl_opt.core.errors import InputError
+from mafl_opt.core.proof.counts import Counted, split_batches
 from mafl_opt.core.proof.entries import listed, number, prices, table
 from mafl_opt.core.proof.guards import ROUNDING, WIDENING
 from mafl_opt.core.proof.knapsacks import Items
-from mafl_opt.core.proof.leaves import Counted, Leaf, read_counted
+from mafl_opt.core.proof.leaves import Leaf
 from mafl_opt.core.proof.row_costs import RowCosts
 from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.core.scenario import Scenario
@@ -40,6 +41,8 @@ class PatternPrices:
         pi, of each device in each slot.
     counts : mapping from Counted to float
         sigma, of numbers of sessions, of any sign.
+    whole_slots : bool
+        Whether patterns of all tasks together have a device once (model page, eq. 45e).
     """
 
     error: Floats
@@ -48,6 +51,7 @@ class PatternPrices:
     energy: Floats
     slots: Floats
     counts: Mapping[Counted, float]
+    whole_slots: bool
 
     @classmethod
     def read(cls, scenario: Scenario, path: str, entry: Any) -> PatternPrices:
@@ -70,14 +74,18 @@ class PatternPrices:
         for n, one in enumerate(listed(f"{path}.counts", data.get("counts", ()), "counts")):
             where = f"{path}.counts[{n}]"
             price = number(f"{where}.price", table(where, one, ("price",))["price"])
-            counted = read_counted(scenario, where, one)
+            counted = Counted.read(scenario, where, one)
             if counted in counts:
                 raise InputError(where, "each count once", "a second time")
             counts[counted] = price
+        together = data.get("whole_slots", False)
+        if not isinstance(together, bool):
+            raise InputError(f"{path}.whole_slots", "true or false", together)
         return cls(
             error=np.where(weighted, read["numerator"], 0.0),
             progress=np.where(weighted, read["progress"], 0.0), uplink=read["uplink"],
             energy=read["energy"], slots=read["device_slot"], counts=counts,
+            whole_slots=together,
         )  # fmt: skip
 
     def items(self, scenario: Scenario, rows: SessionTable) -> Items:
@@ -85,7 +93,8 @@ class PatternPrices:
 
         A cap is numbered ``(upload - 1) * tasks + task``, and the charge is what a session saves.
         """
-        costs = self.costs(scenario, rows)
+        rows = self.sized(rows)
+        costs = self.costs(rows)
         joule = (scenario.energy_weight + self.energy)[rows.device]
         least, _ = costs.least(joule)
         pays = np.flatnonzero(least < 0.0)
@@ -95,14 +104,18 @@ class PatternPrices:
             step=mine.step, charge=-least[pays],
         ).unbeaten()  # fmt: skip
 
-    def costs(self, scenario: Scenario, rows: SessionTable) -> RowCosts:
+    def sized(self, rows: SessionTable) -> SessionTable:
+        """Return rows at whose mini-batches the same counts are priced."""
+        return split_batches(rows, [counted for counted, price in self.counts.items() if price])
+
+    def costs(self, rows: SessionTable) -> RowCosts:
         """Return what each row costs, but for its joules."""
         error = self.error[rows.task]
-        added, taken = self.count_prices(scenario)
+        added, taken = self.count_prices(rows)
         with np.errstate(over="ignore", invalid="ignore"):
             fixed = error * rows.systematic + self.uplink[rows.upload - 1]
-            fixed += self.occupied(rows) + added[rows.device, rows.task]
-            gain = self.progress[rows.task] * rows.progress + taken[rows.device, rows.task]
+            fixed += self.occupied(rows) + added
+            gain = self.progress[rows.task] * rows.progress + taken
         return RowCosts(table=rows, error=error, fixed=fixed, gain=gain)
 
     def occupied(self, rows: SessionTable) -> Floats:
@@ -117,17 +130,19 @@ class PatternPrices:
         found: Floats = sums[rows.upload - rows.receive, rows.device, rows.receive]
         return found
 
-    def count_prices(self, scenario: Scenario) -> tuple[Floats, Floats]:
-        """Return what counts add to a session and what they take off, (devices, tasks) each."""
-        added = np.zeros((scenario.num_devices, scenario.num_tasks))
-        taken = np.zeros_like(added)
-        for (device, task), price in self.counts.items():
-            side = added if price > 0 else taken
-            where = (
-                slice(None) if device is None else device,
-                slice(None) if task is None else task,
-            )
-            side[where] += abs(price)
+    def count_prices(self, rows: SessionTable) -> tuple[Floats, Floats]:
+        """Return what counts add to each row and what they take off, (rows,) each.
+
+        Parameters
+        ----------
+        rows : SessionTable
+            As `sized` makes them.
+        """
+        added, taken = np.zeros(len(rows)), np.zeros(len(rows))
+        for counted, price in self.counts.items():
+            if price:
+                side = added if price > 0 else taken
+                side[counted.among(rows, rows.batch_min)] += abs(price)
         return added, taken
 
     def constants(self, scenario: Scenario) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from mafl_opt.core.proof.knapsacks import Items, Knapsacks
 from mafl_opt.core.proof.leaves import Leaf
 from mafl_opt.core.proof.pattern_prices import PatternPrices
 from mafl_opt.core.proof.ratio import Ratio, Survey
+from mafl_opt.core.proof.slots import Slots
 from mafl_opt.core.scenario import Scenario
 
 __all__ = ["PatternLagrangian"]
@@ -58,17 +59,16 @@ class PatternLagrangian:
         """Evaluate the tables of some leaves, many at a time."""
         used = {k for leaf in leaves for k, _ in leaf.prices}
         wanted = sorted(used - self._parts.keys())
-        caps = self.scenario.num_slots * self.scenario.num_tasks
         rows = max(1, sum(len(table) for table in self._sessions.tables()))
         size = max(1, _TOGETHER // rows)
         for start in range(0, len(wanted), size):
             chosen = wanted[start : start + size]
-            least = self._knapsacks(chosen).reshape(len(chosen), caps)
-            for k, minima in zip(chosen, least, strict=True):
-                gain, paid = self.prices[k].constants(self.scenario)
-                value = gain - paid + float(minima.sum())
-                value -= ROUNDING * (gain + paid - float(minima.sum()))
-                self._parts[k] = -np.inf if np.isnan(value) else value
+            # Prices too large for their sums prove nothing.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for k, minima in zip(chosen, self._least(chosen).sum(axis=1), strict=True):
+                    gain, paid = self.prices[k].constants(self.scenario)
+                    value = gain - paid + float(minima) - ROUNDING * (gain + paid - float(minima))
+                    self._parts[k] = -np.inf if np.isnan(value) else value
             self._report("price tables", (start + len(chosen)) / len(wanted))
 
     def part(self, leaf: Leaf, *, exact: bool) -> float:
@@ -78,15 +78,24 @@ class PatternLagrangian:
             weight * (self._parts[k] + self.prices[k].count_part(leaf)) for k, weight in leaf.prices
         )
 
-    def _knapsacks(self, numbers: Sequence[int]) -> Floats:
-        """Return V of each (table, upload, task), one after the other."""
-        caps = self.scenario.num_slots * self.scenario.num_tasks
+    def _least(self, numbers: Sequence[int]) -> Floats:
+        """Return the sum of V over the tasks, or V of the whole slot; (tables, slots)."""
+        slots, tasks = self.scenario.num_slots, self.scenario.num_tasks
         parts: list[Items] = []
         for table in self._sessions.tables():
             for place, k in enumerate(numbers):
-                parts.append(self.prices[k].items(self.scenario, table).at_caps(place * caps))
-        theta = np.resize(self.scenario.tasks.step_cap, len(numbers) * caps)
+                items = self.prices[k].items(self.scenario, table)
+                parts.append(items.at_caps(place * slots * tasks))
+        theta = np.resize(self.scenario.tasks.step_cap, len(numbers) * slots * tasks)
         knapsacks = Knapsacks.of(Items.joined(parts), theta * (1 + WIDENING))
-        tolerance = self._slack / caps
-        found = bracket(knapsacks, np.zeros(theta.size), tolerance)
-        return sharpen(knapsacks, found, tolerance)
+        tolerance = self._slack / (slots * tasks)
+        whole = np.array([self.prices[k].whole_slots for k in numbers])
+        owners = np.arange(theta.size).reshape(len(numbers), slots, tasks)
+        least = np.zeros((len(numbers), slots))
+        single = knapsacks.of_owners(owners[~whole].ravel())
+        found = bracket(single, np.zeros(single.budget.size), tolerance)
+        each = sharpen(single, found, tolerance)
+        least[~whole] = each.reshape(-1, slots, tasks).sum(axis=2)
+        together = Slots(knapsacks.of_owners(owners[whole].ravel()), tasks, tolerance)
+        least[whole] = together.least().reshape(-1, slots)
+        return least

@@ -14,7 +14,7 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Sessions
 from mafl_opt.core.proof.budgets import bracket
 from mafl_opt.core.proof.contents import read_certificate
-from mafl_opt.core.proof.leaves import Counted, DeviceSplit, Leaf
+from mafl_opt.core.proof.leaves import DeviceSplit, Leaf
 from mafl_opt.core.proof.local_sums import LocalSums
 from mafl_opt.core.proof.pattern_prices import PatternPrices
 from mafl_opt.core.proof.price_table import PriceTable
@@ -79,13 +79,26 @@ class LeafPrices:
                 charged += weight * entry.charges(scenario, rows)
         return charged
 
-    def occupied(self, scenario: Scenario, rows: SessionTable) -> Floats:
-        """Return what each row costs for the slots of its device and for being counted, (rows,)."""
+    def sized(self, rows: SessionTable) -> SessionTable:
+        """Return rows at whose mini-batches the same counts are priced, sorted by device."""
+        for entry, _ in self.tables:
+            if isinstance(entry, PatternPrices):
+                rows = entry.sized(rows)
+        return rows
+
+    def occupied(self, rows: SessionTable) -> Floats:
+        """Return what each row costs for the slots of its device and for being counted, (rows,).
+
+        Parameters
+        ----------
+        rows : SessionTable
+            As `sized` makes them.
+        """
         charged = np.zeros(len(rows))
         for entry, weight in self.tables:
             if isinstance(entry, PatternPrices):
-                added, taken = entry.count_prices(scenario)
-                charged += weight * (added - taken)[rows.device, rows.task]
+                added, taken = entry.count_prices(rows)
+                charged += weight * (added - taken)
                 charged += weight * entry.occupied(rows)
         return charged
 
@@ -183,7 +196,7 @@ def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) ->
         within = off <= _SEAM and misses(ratio, leaf.ratio_low, leaf.ratio_high) <= _SEAM
         within = within and misses(excess, leaf.excess_low, leaf.excess_high) <= _SEAM
         within = within and all(
-            least <= _count(counted, sessions) <= most
+            least <= counted.among(sessions, sessions.batch_size).sum() <= most
             for counted, (least, most) in leaf.counts.items()
         )
         if within and all(
@@ -193,17 +206,6 @@ def _leaf_of(leaves: Sequence[Leaf], report: CheckReport, sessions: Sessions) ->
         if off < least:
             nearest, least = number, off
     return nearest, False
-
-
-def _count(counted: Counted, sessions: Sessions) -> int:
-    """Return how many sessions of a plan are counted."""
-    device, task = counted
-    mine = np.ones(len(sessions), dtype=bool)
-    if device is not None:
-        mine &= sessions.device == device
-    if task is not None:
-        mine &= sessions.task == task
-    return int(mine.sum())
 
 
 def _on_side(split: DeviceSplit, sessions: Sessions) -> bool:

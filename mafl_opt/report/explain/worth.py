@@ -155,6 +155,7 @@ def _add_changes(
 def _add_prices(
     scenario: Scenario, prices: LeafPrices, rows: SessionTable, wanted: set[int], out: Survey
 ) -> None:
+    rows = prices.sized(rows)
     j = rows.task
     joule = np.full(len(rows), scenario.energy_weight)
     if prices.energy is not None:
@@ -162,7 +163,7 @@ def _add_prices(
     batch = _best_batch(rows, prices.error[j], joule)
     error, energy = prices.error[j] * _error(rows, batch), joule * rows.energy_j(batch)
     uplink, cap = prices.uplink[rows.upload - 1], prices.charges(scenario, rows)
-    slots = prices.occupied(scenario, rows)
+    slots = prices.occupied(rows)
     gained = prices.progress[j] * rows.progress
     first = _least(rows, error + energy + uplink + cap + slots - gained, out.net)
     for k in first[np.isin(rows.device[first], list(wanted))].tolist():

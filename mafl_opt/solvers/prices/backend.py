@@ -8,11 +8,15 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
+from mafl_opt.solvers.recovery import first_plan
 
 __all__ = ["Prices"]
 
-# Up to so many devices the search branches on sessions; above it, few are fractional anyway.
-_SMALL = 40
+# Up to so many devices patterns prove more in less time; up to so many they close what devices at
+# prices leave open (docs/regimes.md). Above, few devices are fractional anyway.
+_SMALL, _MIDDLE = 60, 150
+# What stalls there.
+_STALLED = "splits of totals and of numbers of sessions"
 # Seconds for deriving the bound of a larger one again where there is no time limit; else the part
 # of the limit that is kept for it, and where it ends. After that the bound is a claim.
 _PATIENCE_S, _RESERVE, _OVER = 30.0, 0.08, 1.03
@@ -41,19 +45,30 @@ class Prices:
             For an engine that is not there, or any where the fleet is small, or a checkpoint that
             cannot be used.
         """
-        # Listing the backends does not load the compiler.
-        from mafl_opt.solvers.prices import fleet, patterns
-
         if run.problem.scenario.num_devices <= _SMALL:
             if run.options.engine != Options().engine:
                 expected = f"a fleet of more than {_SMALL} devices"
                 raise InputError("engine", expected, run.options.engine, "leave engine out")
+            # A plan first: what follows loads the compiler.
+            with run.interruptible():
+                first_plan(run)
+            from mafl_opt.solvers.prices import patterns
+
             proof = patterns.solve(run)
-            return run.plan(self.name, verdict(run), proof)
+            return run.plan(self.name, verdict(run), proof, limit=_STALLED)
+        from mafl_opt.solvers.prices import fleet
+
         limit = run.options.time_limit
         run.reserve = 0.0 if limit is None else _RESERVE * limit
         proof, stalled = fleet.solve(run)
         ended = verdict(run) if run.best is not None else Termination.NUMERICAL
+        if self._goes_on(run):
+            from mafl_opt.solvers.prices import patterns
+
+            closer = patterns.refine(run)
+            if closer is not None and (proof is None or closer["bound"] > proof["bound"]):
+                proof, stalled = closer, _STALLED
+            ended = verdict(run)
         if run.best is None and run.termination is None:
             task = fleet.untrainable_task(run.problem.scenario)
             if task is not None:
@@ -63,3 +78,12 @@ class Prices:
         large = proof is not None and is_large(run.problem.scenario, proof)
         patience = _PATIENCE_S if limit is None else limit * _OVER - run.seconds
         return run.plan(self.name, ended, proof, derive_s=0.0 if large else patience, limit=stalled)
+
+    @staticmethod
+    def _goes_on(run: Run) -> bool:
+        """Whether a middle fleet's gap is still open, and nothing speaks against a closer look."""
+        s, options = run.problem.scenario, run.options
+        middle = s.num_devices <= _MIDDLE and run.problem.is_listable
+        alone = options.checkpoint is None and options.resume is None
+        open_ = run.best is not None and verdict(run) is Termination.STALLED
+        return middle and alone and open_ and not run.stop()

@@ -16,11 +16,14 @@ from mafl_opt.solvers.prices.patterns.kernel import solve_slots
 from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
 from mafl_opt.solvers.prices.patterns.search import Search
 from mafl_opt.solvers.recovery import first_plan
+from mafl_opt.solvers.schedule import Schedule
 
-__all__ = ["compile_all", "solve"]
+__all__ = ["compile_all", "refine", "solve"]
 
 # Of local search before anything is compiled.
 _QUICK_S = 1.0
+# Part of the time limit that is kept for deriving the certificate again.
+_RESERVE = 0.03
 
 
 def solve(run: Run) -> dict[str, Any] | None:
@@ -44,10 +47,13 @@ def solve(run: Run) -> dict[str, Any] | None:
     """
     search: Search | None = None
     journal = Journal(run)
+    limit = run.options.time_limit
+    run.reserve = 0.0 if limit is None else _RESERVE * limit
     with sole_use(run.options.checkpoint or run.options.resume):
         with run.interruptible():
             journal.offer_plan()
-            first_plan(run)
+            if run.best is None:
+                first_plan(run)
             _prepare(run)
             if not run.stop():
                 search = Search(run)
@@ -61,6 +67,22 @@ def solve(run: Run) -> dict[str, Any] | None:
     proof = search.certificate()
     run.raise_bound(search.bound, "tree")
     return proof
+
+
+def refine(run: Run) -> dict[str, Any] | None:
+    """Go on from the plan that a run has got elsewhere; as `solve`, but for its files."""
+    search: Search | None = None
+    with run.interruptible():
+        if run.best is not None and run.schedule is None:
+            found = Schedule.from_sessions(run.problem, run.best.sessions())
+            if np.isfinite(found.objective()):
+                run.best = found
+        _prepare(run)
+        if run.schedule is not None and not run.stop():
+            search = Search(run)
+            search.find_plans()
+            search.prove(lambda _: None)
+    return None if search is None else search.certificate()
 
 
 def compile_all() -> None:

@@ -7,11 +7,15 @@ the constraints, and every leaf of its tree is bounded anew at its multipliers.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import parse_json, read_text, write_text
 from mafl_opt.core.plan import Plan, Sessions
+from mafl_opt.core.proof.contents import read_certificate
 from mafl_opt.core.status import PointStatus, Termination
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.schedule import Schedule
@@ -22,6 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["Journal"]
 
 _EVERY_S = 30.0
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Put the name of a file before the path of what is wrong in it."""
+    try:
+        yield
+    except InputError as error:
+        error.path, error.args = f"{source}: {error.path}", (f"{source}: {error}",)
+        raise
 
 
 class Journal:
@@ -36,17 +50,25 @@ class Journal:
     Raises
     ------
     InputError
-        If the file to resume from cannot be read or belongs to another scenario.
+        If a name does not end in .json, or the file to resume from cannot be read or belongs to
+        another scenario.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._path = run.options.checkpoint or run.options.resume
+        if self._path is not None and Path(self._path).suffix != ".json":
+            raise InputError(
+                self._path, "a name ending in .json, as checkpoints of small fleets have",
+                Path(self._path).suffix,
+            )  # fmt: skip
         self._saved = time.perf_counter()
         self._found: Plan | None = None
         source = run.options.resume
         if source is not None:
-            self._found = Plan.from_dict(parse_json(read_text(source), source))
+            data = parse_json(read_text(source), source)
+            with _naming(source):
+                self._found = Plan.from_dict(data)
             sha256 = run.problem.scenario.sha256
             if self._found.scenario_sha256 != sha256:
                 found = self._found.scenario_sha256 or None
@@ -62,7 +84,12 @@ class Journal:
         """Give a search the tree of the file; true if there is one."""
         if self._found is None or self._found.certificate is None:
             return False
-        search.read(dict(self._found.certificate))
+        certificate = self._found.certificate
+        with _naming(str(self._run.options.resume)):
+            kind = read_certificate(self._run.problem.scenario, certificate).kind
+            if kind != "patterns":
+                raise InputError("certificate.kind", "'patterns'", kind)
+            search.read(dict(certificate))
         return True
 
     def save_if_due(self, search: Search) -> None:

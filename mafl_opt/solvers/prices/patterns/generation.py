@@ -201,13 +201,7 @@ class Relaxation:
         s = self.scenario
         value = -float(prices.uplink @ s.network.uplink_capacity) - float(prices.device_slot.sum())
         value -= float(prices.energy @ self.master.budget)
-        for j in self.master.used.tolist():
-            value += block_minimum(
-                float(self.rules.weight[j]), float(self.rules.start[j]),
-                (float(box.low[j]), float(box.high[j])),
-                (float(box.excess_low[j]), float(box.excess_high[j])),
-                float(prices.error[j]), float(prices.progress[j]),
-            )  # fmt: skip
+        value += sum(self.ratio_part(prices, box, j) for j in self.master.used.tolist())
         for count, price in zip(self.master.counts, prices.counts, strict=False):
             low, high = box.counts.get(count, (0, np.inf))
             if price > 0:
@@ -215,6 +209,15 @@ class Relaxation:
             elif price < 0:
                 value -= price * low
         return value
+
+    def ratio_part(self, prices: Multipliers, box: Box, j: int) -> float:
+        """Return the least that the ratio of a task adds to the Lagrangian in a box."""
+        return block_minimum(
+            float(self.rules.weight[j]), float(self.rules.start[j]),
+            (float(box.low[j]), float(box.high[j])),
+            (float(box.excess_low[j]), float(box.excess_high[j])),
+            float(prices.error[j]), float(prices.progress[j]),
+        )  # fmt: skip
 
     def forget(self, prices: Multipliers) -> None:
         """Take patterns of large reduced cost out of the master when there are many."""

@@ -81,8 +81,8 @@ class Knapsacks:
             Labels of a knapsack; where more are needed, the price of its capacity has the last
             word on its value.
         tolerance, relative : float
-            How far a value may lie below the least cost: at most the larger of the first and the
-            second times the cost.
+            How far a value may lie below the least cost: at most the larger of the first (of each
+            knapsack that shares the devices) and the second times the cost with parts of options.
         """
         count = self._capacity.size // self._together
         value, total = np.empty(count), np.empty(count)

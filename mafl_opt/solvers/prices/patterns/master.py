@@ -25,9 +25,9 @@ Ints = NDArray[np.int64]
 
 # Tangents of Gamma' / A that are there from the start, and how far from one another.
 _TANGENTS, _SPREAD = 12, 0.8
-# Columns of every task before the patterns.
+# Columns of every task before the patterns; one more, of the counts, stands between.
 _PARTS = 7
-# What a unit of missing progress costs, in objectives.
+# What a unit of missing progress, or all that counts lack, costs, in objectives.
 _ARTIFICIAL = 1e3
 
 
@@ -90,7 +90,8 @@ class Point:
     ends, shares, terms : (2, tasks)
         Scaled A, weight and gamma_j Gamma'_j / A_j (from below) of the two ends of Y.
     missing : float
-        Progress that no pattern brings, in parts of the scale.
+        Progress that no pattern brings, in parts of the scale, and the part of the smallest
+        numbers of sessions that is lacking.
     """
 
     value: float
@@ -142,6 +143,7 @@ class Master:
         }
         self.counts: list[Count] = []
         self._count_rows: list[int] = []
+        self._unlimited: list[bool] = []
         self.patterns = Patterns(
             block=np.zeros(0, np.int64), first=np.zeros(1, np.int64),
             session=np.zeros(0, np.int64), batch=np.zeros(0),
@@ -192,7 +194,11 @@ class Master:
             start = np.arange(tasks, dtype=np.int32) * len(entries)
             most = np.ones(tasks) if cost is parts[2][0] else np.full(tasks, np.inf)
             highs.addCols(tasks, cost, np.zeros(tasks), most, index.size, start, index, value)
-        self._columns = _PARTS * tasks
+        self._columns = _PARTS * tasks + 1
+        highs.addCols(
+            1, np.array([_ARTIFICIAL]), np.zeros(1), np.ones(1), 0, np.zeros(1, np.int32), none,
+            np.zeros(0),
+        )  # fmt: skip
         self._rows = rows
         for j in self.used:
             most = self.rules.progress_most[j] / self.progress[j]
@@ -243,7 +249,11 @@ class Master:
                 self.add_count(count)
         for number, count in enumerate(self.counts):
             low, high = limits.get(count, (0, np.inf))
-            self._highs.changeRowBounds(self._count_rows[number], float(low), float(high))
+            row = self._count_rows[number]
+            self._highs.changeRowBounds(row, float(low), float(high))
+            # With all of it lacking the program is feasible, whatever patterns there are.
+            self._highs.changeCoeff(row, self._columns - 1, float(low))
+            self._unlimited[number] = bool(np.isinf(high))
 
     def add_count(self, count: Count) -> None:
         """Add a row for a number of sessions, not limited yet."""
@@ -253,6 +263,7 @@ class Master:
             0.0, np.inf, at.size, (self._columns + at).astype(np.int32), number[at].astype(float)
         )
         self._count_rows.append(self._rows)
+        self._unlimited.append(True)
         self.counts.append(count)
         self._rows += 1
 
@@ -330,7 +341,9 @@ class Master:
         tasks = s.num_tasks
         sized = np.maximum(dual, 0.0)
         self.block_dual = sized[at["block"] : at["place"]]
-        counts = np.array([dual[row] for row in self._count_rows]) if self.counts else np.zeros(0)
+        counts = dual[np.array(self._count_rows, dtype=np.int64)]
+        # Round-off would charge for numbers that nothing limits, without end.
+        counts[self._unlimited] = np.minimum(counts[self._unlimited], 0.0)
         prices = Multipliers(
             error=sized[at["numerator"] : at["low_most"]] / self.numerator,
             progress=sized[at["progress"] : at["numerator"]] / self.progress,
@@ -345,7 +358,7 @@ class Master:
             usage=x[self._columns :], progress=ends.sum(axis=0) * self.progress,
             excess=self._low + high * self._width, ends=ends, shares=np.array([1.0 - high, high]),
             terms=x[3 * tasks : 5 * tasks].reshape(2, tasks) * self.scale,
-            missing=float(x[5 * tasks : 7 * tasks].sum()),
+            missing=float(x[5 * tasks : self._columns].sum()),
         )  # fmt: skip
         return point, prices
 

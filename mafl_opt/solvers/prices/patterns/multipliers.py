@@ -18,27 +18,30 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """A number of sessions: those of a device, task and upload (None: all) with more work.
+    """A number of sessions: of a device, task, reception and upload (None: all) with more work.
 
     Attributes
     ----------
-    device, task, upload : int or None
+    device, task, receive, upload : int or None
     iterations_above, batch_above : int
         Only sessions with more count.
     """
 
     device: int | None = None
     task: int | None = None
+    receive: int | None = None
     upload: int | None = None
     iterations_above: int = 0
     batch_above: int = 0
 
     def to_dict(self) -> dict[str, int | None]:
         """Return what it is about, as certificates name it."""
-        more = {name: getattr(self, name) for name in ("upload", "iterations_above", "batch_above")}
+        where = {"receive": self.receive, "upload": self.upload}
+        more = {"iterations_above": self.iterations_above, "batch_above": self.batch_above}
         return {
             "device": self.device, "task": self.task,
-            **{name: value for name, value in more.items() if value},
+            **{name: value for name, value in where.items() if value is not None},
+            **{name: value for name, value in more.items() if value > 0},
         }  # fmt: skip
 
     @classmethod

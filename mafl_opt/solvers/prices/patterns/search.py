@@ -18,9 +18,10 @@ from mafl_opt.solvers.prices.patterns.batches import resized
 from mafl_opt.solvers.prices.patterns.box import Box, root_box, tighten
 from mafl_opt.solvers.prices.patterns.generation import Effort, Found, Relaxation
 from mafl_opt.solvers.prices.patterns.master import Point
-from mafl_opt.solvers.prices.patterns.multipliers import Count
+from mafl_opt.solvers.prices.patterns.multipliers import Count, Multipliers
 from mafl_opt.solvers.prices.patterns.plans import centred, dive, near, solve_integer
 from mafl_opt.solvers.prices.patterns.tree import (
+    GUARD,
     Node,
     leaves,
     named_counts,
@@ -37,8 +38,11 @@ Floats = NDArray[np.float64]
 _CLOSER, _LEAST_GAP = 1e-3, 3e-7
 # Parts of the way from an end of a range to the plan's point that shaving tries to cut off.
 _PARTS = (0.92, 0.6, 0.3, 0.12)
-# How near master and bound have to be, relative.
-_CLOSE = 1e-5
+# Smallest part of a total that is cut off, rounds of cutting with a node's own multipliers, and what
+# their bound may lose by rounding.
+_LEAST_CUT, _TRIMS, _BISECTIONS, _ROUND_OFF = 1e-3, 8, 20, 1e-9
+# How near master and bound have to be: at most, relative, and in gaps asked for.
+_CLOSE, _CLOSE_GAPS = 1e-5, 0.1
 # Share of what a node lacks that ratios lose from which on they are split.
 _LOOSE = 0.3
 # Part of a node's gap that patterns of whole slots have to close to be worth their time.
@@ -106,8 +110,18 @@ class Search:
         """Bound at which a node needs no more work."""
         if self.run.best is None:
             return self.ceiling * (1.0 + _LEAST_GAP)
-        gap = max(self.run.options.gap * (1.0 - _CLOSER), _LEAST_GAP)
+        gap = max(self.run.options.gap * (1.0 - _CLOSER) - 2.0 * GUARD, _LEAST_GAP)
         return self.top - gap * abs(self.top)
+
+    @property
+    def _close(self) -> float:
+        """How near master and bound have to be, relative."""
+        return min(_CLOSE, _CLOSE_GAPS * max(self.run.options.gap, _LEAST_GAP))
+
+    @property
+    def _proved(self) -> bool:
+        """Whether a bound that the run had before is enough."""
+        return self.run.bound is not None and self.run.bound >= self.target
 
     def _totals(self) -> tuple[Floats, Floats]:
         """A_j and Y_j of the best plan, or typical ones."""
@@ -188,17 +202,21 @@ class Search:
 
         `after` is called with the search before every node.
         """
-        if not self.root.children:
+        if not self.root.children and not self._proved:
             self._shave(self.root)
         solved, seek, asked = 0, 2, False
+        stuck: set[int] = set()
         while not self.run.stop():
             after(self)
             self.run.raise_bound(self.bound, f"node {solved}")
             open_ = [node for node in leaves(self.root) if node.bound < self.target]
+            if not open_ or self._proved:
+                return
+            open_ = [node for node in open_ if id(node) not in stuck]
             if not open_:
                 return
             node = min(open_, key=lambda n: n.bound)
-            found = self._bound(node, Effort(target=self.target, close=_CLOSE))
+            found = self._bound(node, Effort(target=self.target, close=self._close))
             solved += 1
             if node.bound >= self.target or found is None or self.run.stop():
                 continue
@@ -211,7 +229,7 @@ class Search:
                 self._plans_near(node, found, _EFFORT * solved)
                 seek = 2 * solved
             if not self._split(node, found):
-                return
+                stuck.add(id(node))
 
     def _bound(self, node: Node, effort: Effort) -> Found | None:
         """Bound a node; None where no plan better than the target is in it."""
@@ -228,14 +246,70 @@ class Search:
 
     def _shave(self, node: Node) -> None:
         """Cut off what is far from the plan's point, end by end (bound tightening by probing)."""
-        self._bound(node, Effort(target=self.target, close=_CLOSE))
+        self._bound(node, Effort(target=self.target, close=self._close))
         self.run.raise_bound(self.bound, "root")
         for part in _PARTS:
+            node = self._trim(node)
             for kind, j, side in self._ends(node):
                 if node.bound >= self.target or self.run.stop():
                     return
                 node = self._shave_end(node, kind, j, side, part) or node
             self.run.raise_bound(self.bound, "shaved")
+
+    def _trim(self, node: Node) -> Node:
+        """Cut off what a node's own multipliers prove, and find better ones for what is left."""
+        for _ in range(_TRIMS):
+            if node.bound >= self.target or self.run.stop():
+                break
+            before = node
+            box = self._box(node)
+            if box.empty:
+                break
+            value = self.relaxation.price(node.prices, box).bound
+            for kind, j, side in self._ends(node):
+                box = self._box(node)
+                at = self._reach(node, box, value, kind, j, side)
+                if at is None:
+                    continue
+                rest = node.part({kind: j, "at": at})[1 - side]
+                node.children[side].bound = self.target
+                value += self._change(node.prices, box, self._box(rest), j)
+                node = rest
+                node.bound = max(node.bound, value)
+            if node is before:
+                break
+            self._bound(node, Effort(target=self.target, close=self._close))
+        return node
+
+    def _change(self, prices: Multipliers, box: Box, part: Box, j: int) -> float:
+        """Return what the Lagrangian gains on a part of a box that differs in one task."""
+        relaxation = self.relaxation
+        return relaxation.ratio_part(prices, part, j) - relaxation.ratio_part(prices, box, j)
+
+    def _reach(
+        self, node: Node, box: Box, value: float, kind: str, j: int, side: int
+    ) -> float | None:
+        """Return how far from an end of a range the node's multipliers reach the target."""
+        end, point = self._end(box, kind, j, side)
+
+        def cut_off(part: float) -> bool:
+            split = {kind: j, "at": end + part * (point - end)}
+            gain = self._change(node.prices, box, sides(box, split)[side], j)
+            return value + gain >= self.target * (1.0 + _ROUND_OFF)
+
+        least, most = 0.0, 1.0
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (least + most)
+            least, most = (middle, most) if cut_off(middle) else (least, middle)
+        at = end + least * (point - end)
+        return None if abs(at - end) < _LEAST_CUT * abs(point) else at
+
+    def _end(self, box: Box, kind: str, j: int, side: int) -> tuple[float, float]:
+        """Return an end of a range and where the plan is in it."""
+        progress, excess = self._totals()
+        if kind == "progress":
+            return float((box.low, box.high)[side][j]), float(progress[j])
+        return float((box.excess_low, box.excess_high)[side][j]), float(excess[j])
 
     def _ends(self, node: Node) -> list[tuple[str, int, int]]:
         """Return the ends of all ranges, the widest first."""
@@ -254,18 +328,13 @@ class Search:
 
     def _shave_end(self, node: Node, kind: str, j: int, side: int, part: float) -> Node | None:
         """Try to cut a part of the way from an end to the plan's point off."""
-        progress, excess = self._totals()
-        box = tighten(self.rules, node.box, self.target)
+        box = self._box(node)
         if box.empty:
             node.bound = math.inf
             return node
-        low, high, point = (
-            (box.low[j], box.high[j], progress[j]) if kind == "progress"
-            else (box.excess_low[j], box.excess_high[j], excess[j])
-        )  # fmt: skip
-        end = high if side else low
+        end, point = self._end(box, kind, j, side)
         at = end + part * (point - end)
-        if not low < at < high or abs(at - end) < 1e-3 * abs(point):
+        if (at > end) == bool(side) or abs(at - end) < _LEAST_CUT * abs(point):
             return None
         split = {kind: j, "at": float(at)}
         trial = Node(
@@ -273,7 +342,7 @@ class Search:
             whole_slots=node.whole_slots,
         )  # fmt: skip
         self._bound(
-            trial, Effort(target=self.target, hopeless=self.target, close=_CLOSE, rounds=25)
+            trial, Effort(target=self.target, hopeless=self.target, close=self._close, rounds=25)
         )
         if trial.bound < self.target:
             return None
@@ -293,7 +362,7 @@ class Search:
         before = self.relaxation
         self.relaxation = self._relaxation(whole_slots=True)
         least = node.bound
-        wider = self._bound(node, Effort(target=self.target, close=_CLOSE))
+        wider = self._bound(node, Effort(target=self.target, close=self._close))
         if wider is not None and node.bound - least >= _WIDER * (self.target - least):
             self.run.note("whole slots")
             return wider
@@ -310,7 +379,8 @@ class Search:
         if counted and losses.sum() <= _LOOSE * (self.target - node.bound):
             self._split_count(node, counted)
             return True
-        j = int(np.argmax(losses))
+        used = self.relaxation.master.used
+        j = int(used[np.argmax(losses[used])])
         return self._split_ratio(node, j, float(point.progress[j]), float(true[j]))
 
     def _split_ratio(self, node: Node, j: int, progress: float, excess: float) -> bool:
@@ -333,7 +403,7 @@ class Search:
         patterns, c, s = relaxation.master.patterns, relaxation.sessions, relaxation.scenario
         inside = np.flatnonzero(relaxation.usage(point)[patterns.owner] > 1e-9)
         usage, rows = relaxation.usage(point)[patterns.owner[inside]], patterns.session[inside]
-        i, j, u = c.device[rows], c.task[rows], c.upload[rows]
+        i, j, u, r = c.device[rows], c.task[rows], c.upload[rows], c.receive[rows]
         number, batch = c.iterations[rows], patterns.batch[inside].astype(np.int64)
         groups: list[dict[Count, float]] = [{}, {}, {}, {}]
         for d, t, x in zip(i.tolist(), j.tolist(), usage.tolist(), strict=True):
@@ -349,8 +419,11 @@ class Search:
                 count = Count(device=d, task=t, batch_above=above)
                 groups[2][count] = float(usage[mine & (batch > above)].sum())
             for upload in np.unique(u[mine]).tolist():
-                count = Count(device=d, task=t, upload=upload)
-                groups[3][count] = float(usage[mine & (u == upload)].sum())
+                ending = mine & (u == upload)
+                groups[3][Count(device=d, task=t, upload=upload)] = float(usage[ending].sum())
+                for receive in np.unique(r[ending])[:-1].tolist():
+                    count = Count(device=d, task=t, upload=upload, receive=receive)
+                    groups[3][count] = float(usage[ending & (r == receive)].sum())
         out: list[tuple[Count, float]] = []
         for group in groups:
             open_ = [(k, v) for k, v in group.items() if min(v % 1, 1 - v % 1) > 1e-4]
@@ -360,7 +433,7 @@ class Search:
     def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
         """Try the splits on some counts for a few rounds and make the one that gains most."""
         best, chosen = -1.0, node
-        effort = Effort(target=self.target, rounds=_TRY_ROUNDS, close=_CLOSE)
+        effort = Effort(target=self.target, rounds=_TRY_ROUNDS, close=self._close)
         for count, value in counted:
             trial = replace(node)
             gain = 1.0

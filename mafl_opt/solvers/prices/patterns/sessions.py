@@ -174,7 +174,7 @@ class Sessions:
     def counted(self, count: Count) -> NDArray[np.bool_]:
         """Return which sessions a count counts, if their mini-batch is large enough."""
         mine = self.iterations > count.iterations_above
-        for name in ("device", "task", "upload"):
+        for name in ("device", "task", "receive", "upload"):
             if getattr(count, name) is not None:
                 mine &= getattr(self, name) == getattr(count, name)
         return mine

@@ -13,10 +13,10 @@ from mafl_opt.core.errors import InputError
 from mafl_opt.solvers.prices.patterns.box import Box, cut
 from mafl_opt.solvers.prices.patterns.multipliers import Count, Multipliers
 
-__all__ = ["Node", "leaves", "named_counts", "read_tree", "sides", "tree_certificate"]
+__all__ = ["GUARD", "Node", "leaves", "named_counts", "read_tree", "sides", "tree_certificate"]
 
-# What is claimed is lower by this, relative: the checker widens limits and rounds downwards.
-_GUARD = 2e-8
+#: What is claimed is lower by this, relative: the checker widens limits and rounds downwards.
+GUARD = 2e-8
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -98,7 +98,7 @@ def tree_certificate(root: Node, bound: float, counts: Sequence[Count]) -> dict[
             tables[numbers[key]]["whole_slots"] = True
         entry["prices"] = numbers[key]
     return {
-        "kind": "patterns", "version": 2, "bound": bound - _GUARD * abs(bound), "prices": tables,
+        "kind": "patterns", "version": 2, "bound": bound - GUARD * abs(bound), "prices": tables,
         "tree": out,
     }  # fmt: skip
 
