@@ -137,8 +137,14 @@ class Lagrangian:
 
         # Blocks touch no others' devices, and numpy lets go of the interpreter.
         with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-            for count, _ in enumerate(threads.map(work, starts)):
-                self._report("devices", (count + 1) / len(starts))
+            done = threads.map(work, starts)
+            try:
+                for count, _ in enumerate(done):
+                    self._report("devices", (count + 1) / len(starts))
+            except BaseException:
+                # Whoever has no more patience does not wait for what has not begun.
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _solve_all(self, table: SessionTable) -> None:
         """Find the least costs of the devices of a table at all prices, budgets by labels."""

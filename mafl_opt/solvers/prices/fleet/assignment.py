@@ -28,11 +28,16 @@ Ints = NDArray[np.int64]
 _BLOCK = 2048
 # The search for a device's energy price, and how close its plan must come to its bound.
 _ROUNDS = 8
-# Devices that exchange room, tries in all and without success, tries between looks at who loses
-# what, and the least relative change that counts.
+# Devices that exchange room, tries in all and without success, and the least relative change that
+# counts.
 _FEWEST, _MOST = 2, 16
-_TRIES, _PATIENCE, _FRESH = 4000, 500, 20
+_TRIES, _PATIENCE = 10_000, 1000
 _WORTH = 1e-9
+# After so many in vain, devices' plans are no longer the best at their last energy prices alone,
+# which takes a tenth of the time, but the best within their budgets.
+_QUICK = 800
+# Tries between looks at who loses what: so many, and one for so many devices.
+_FRESH, _LOOKED_AT = 20, 1000
 # Parts of the fleet by how much their plans gain.
 _BANDS = 10
 # Shares of the prices of limits: below 1, what is left of the room is used as well.
@@ -129,7 +134,8 @@ class Assignment:
             for start in range(0, devices.size, _BLOCK):
                 if stop():
                     return
-                self._plan(table, devices[start : start + _BLOCK], together=False)
+                part = devices[start : start + _BLOCK]
+                self._plan(table, part, rounds=_ROUNDS, together=False)
         self._keep(key)
 
     def exchange(self, table: Table, seed: int, *, aim: float, stop: Callable[[], bool]) -> None:
@@ -151,26 +157,28 @@ class Assignment:
         if self._recall(table):
             return
         random, least = np.random.default_rng(seed), self._least(table)
+        fresh = max(_FRESH, least.size // _LOOKED_AT)
         tries = since = 0
         while self.objective > aim and since < _PATIENCE and tries < _TRIES and not stop():
-            if tries % _FRESH == 0:
+            if tries % fresh == 0:
                 lost = np.maximum(self._costs(table) - least, 0.0)
-                chance = lost / max(float(lost.sum()), 1e-300) + 1.0 / lost.size
+                chance = np.cumsum(lost / max(float(lost.sum()), 1e-300) + 1.0 / lost.size)
                 now = self.marginal(table, float(random.choice(_EAGER)), moved=True)
-            size = min(int(random.integers(_FEWEST, _MOST + 1)), lost.size)
-            chosen = random.choice(lost.size, size, replace=False, p=chance / chance.sum())
+            drawn = random.random(int(random.integers(_FEWEST, _MOST + 1))) * chance[-1]
+            chosen = np.unique(np.searchsorted(chance[:-1], drawn, side="right"))
             chosen = chosen[np.argsort(-lost[chosen], kind="stable")]
-            since = 0 if self._plan(now, chosen, together=True) else since + 1
+            rounds = 1 if since < _QUICK else _ROUNDS
+            since = 0 if self._plan(now, chosen, rounds=rounds, together=True) else since + 1
             tries += 1
         if not stop():
             self._keep(table)
 
-    def _plan(self, table: Table, block: Ints, *, together: bool) -> bool:
+    def _plan(self, table: Table, block: Ints, *, rounds: int, together: bool) -> bool:
         """Plan some devices in this order; together they keep their plans if no better come out."""
         plans, counts, totals = self._plans[block], self._counts[block], self.totals.copy()
         assign_devices(
             read_only(self.fleet.take(block)), self.tasks, read_only(table),
-            self._energy_price[block], _ROUNDS, self.accuracy, self._pool, self._scratch,
+            self._energy_price[block], rounds, self.accuracy, self._pool, self._scratch,
             plans, counts, totals, together,
         )  # fmt: skip
         if together and not self._value(totals) < self.objective * (1.0 - _WORTH):
