@@ -295,6 +295,10 @@ class Run:
             return certified_bound(self.problem.scenario, certificate, watch)
         except TimeoutError:
             return None
+        except KeyboardInterrupt:
+            # The plan is there; its bound stays the certificate's claim.
+            self.termination = Termination.INTERRUPTED
+            return None
 
     def _supported(
         self, termination: Termination, objective: float | None, bound: float | None

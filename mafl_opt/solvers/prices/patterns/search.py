@@ -38,8 +38,8 @@ Floats = NDArray[np.float64]
 _CLOSER, _LEAST_GAP = 1e-3, 3e-7
 # Part of the way from an end of a range to the plan's point that probing tries to cut off.
 _PROBED = 0.6
-# Smallest part of a total that is cut off, rounds of cutting with a node's own multipliers, and what
-# their bound may lose by rounding.
+# Smallest part of a total that is cut off, rounds of cutting with a node's own multipliers and of
+# bisection, and what their bound may lose by rounding.
 _LEAST_CUT, _TRIMS, _BISECTIONS, _ROUND_OFF = 1e-3, 8, 20, 1e-9
 # How near master and bound have to be: at most, relative, and in gaps asked for.
 _CLOSE, _CLOSE_GAPS = 1e-5, 0.1
