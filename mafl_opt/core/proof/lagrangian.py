@@ -150,6 +150,8 @@ class Lagrangian:
         """Find the least costs of the devices of a table at all prices, budgets by labels."""
         floors = table.floors()
         for k, prices in enumerate(self.prices):
+            # Where budgets bind, a table takes seconds, and whoever waits may have had enough.
+            self._report(f"price table {k + 1} of {len(self.prices)}", None)
             some = table.take(prices.may_pay(self.scenario, table, floors))
             mine = self._worthwhile(some, prices)
             # Who has no session worth running idles.
