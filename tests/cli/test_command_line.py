@@ -214,7 +214,7 @@ def test_solve_passes_engine_and_checkpoints_on(files, solver):
 
 def test_solve_on_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    scenario = Scenario.draw(devices=60, tasks=1, slots=3, seed=0)
+    scenario = Scenario.draw(devices=70, tasks=1, slots=3, seed=0)
     (tmp_path / "fleet.json").write_text(scenario.to_json(), encoding="utf-8")
     result = run(
         "solve", tmp_path / "fleet.json", "--backend", "prices", "--engine", "torch", "--quiet",

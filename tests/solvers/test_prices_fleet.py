@@ -204,7 +204,7 @@ def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
     ],
 )
 def test_hard_fleets_are_planned_and_their_bounds_derived(changes, gap):
-    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
+    scenario = drawn(70, 2, slots=6, energy_weight=0.05)
     joules = np.asarray(scenario.devices.energy_budget_j)
     given = {
         name: joules * value if name.endswith("_j") else np.array(value)
@@ -216,7 +216,7 @@ def test_hard_fleets_are_planned_and_their_bounds_derived(changes, gap):
 
 
 def test_a_target_above_all_mixtures_leaves_the_best_bound_there_is(monkeypatch):
-    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
+    scenario = drawn(70, 2, slots=6, energy_weight=0.05)
     good = mo.solve(scenario, backend="prices", gap=5e-3)
     # Planned at no price at all, which leaves the bound as the only thing to work on.
     monkeypatch.setattr(search, "_SHARES", ())

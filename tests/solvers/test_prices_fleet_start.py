@@ -58,7 +58,7 @@ def test_first_plan_is_had_without_the_compiler():
         "def refuse(*args, **more): raise AssertionError('compiled')\n"
         "numba.core.dispatcher.Dispatcher.compile = refuse\n"
         "import mafl_opt as mo\n"
-        "plan = mo.solve(mo.Scenario.draw(devices=60, seed=1), 'prices', time_limit=0.5)\n"
+        "plan = mo.solve(mo.Scenario.draw(devices=70, seed=1), 'prices', time_limit=0.5)\n"
         "assert plan.point == 'FEASIBLE' and plan.termination == 'TIME_LIMIT', plan\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -179,7 +179,7 @@ def test_exchanges_keep_all_limits_and_never_raise_the_objective():
 
 
 def test_search_that_gives_up_says_so_and_names_what_did():
-    scenario = mo.Scenario.draw(devices=50, tasks=2, slots=4, seed=1)
+    scenario = mo.Scenario.draw(devices=70, tasks=2, slots=4, seed=1)
     plan = mo.solve(scenario, "prices", gap=1e-7)
     assert plan.termination in (mo.Termination.STALLED, mo.Termination.OPTIMAL)
     assert plan.gap is not None
@@ -197,7 +197,7 @@ def test_completed_is_never_the_verdict_on_a_bound():
 
 
 def test_time_limit_is_kept_with_derivation(tmp_path):
-    scenario = mo.Scenario.draw(devices=60, tasks=3, slots=12, seed=2)
+    scenario = mo.Scenario.draw(devices=70, tasks=3, slots=12, seed=2)
     mo.solve(scenario, "prices", time_limit=60, gap=0.5)
     plan = mo.solve(scenario, "prices", time_limit=3, gap=1e-6)
     assert plan.seconds <= 3.3

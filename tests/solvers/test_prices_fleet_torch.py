@@ -20,7 +20,7 @@ from mafl_opt.solvers.prices.fleet.torch_engine import TorchEngine
 from mafl_opt.solvers.registry import solve
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
-DEVICES = 60
+DEVICES = 70
 GAP = 0.02
 
 
@@ -313,7 +313,7 @@ def test_a_whole_search_on_a_cuda_device_ends_alike():
 
 def test_a_missing_cuda_device_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    scenario = Scenario.draw(devices=60, tasks=1, slots=3, seed=0)
+    scenario = Scenario.draw(devices=70, tasks=1, slots=3, seed=0)
     with pytest.raises(
         InputError, match=r"engine: .*CUDA device that torch sees.*leave engine out"
     ):

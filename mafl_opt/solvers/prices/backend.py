@@ -15,6 +15,8 @@ __all__ = ["Prices"]
 # Up to so many devices patterns prove more in less time; up to so many they close what devices at
 # prices leave open (docs/regimes.md). Above, few devices are fractional anyway.
 _SMALL, _MIDDLE = 60, 150
+# Smallest gap for which that is tried: nearer, a middle fleet's tree would grow without an end.
+_NEAREST = 1e-4
 # What stalls there.
 _STALLED = "splits of totals and of numbers of sessions"
 # Seconds for deriving the bound of a larger one again where there is no time limit; else the part
@@ -86,4 +88,4 @@ class Prices:
         middle = s.num_devices <= _MIDDLE and run.problem.is_listable
         alone = options.checkpoint is None and options.resume is None
         open_ = run.best is not None and verdict(run) is Termination.STALLED
-        return middle and alone and open_ and not run.stop()
+        return middle and alone and open_ and options.gap >= _NEAREST and not run.stop()
