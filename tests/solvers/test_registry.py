@@ -20,7 +20,7 @@ ACCEPTS = {
     "conic": {"time_limit", "gap", "seed", "solver", "start"},
     "sca": {"time_limit", "seed", "solver", "start", "initial"},
     "minlp": {"time_limit", "gap", "seed", "start", "pyomo_solver"},
-    "greedy": {"start"},
+    "greedy": {"start", "time_limit"},
     "fedavg": {"time_limit"},
     "fedasync": {"time_limit"},
     "random": {"seed"},
