@@ -19,6 +19,7 @@ from mafl_opt.core.proof.session_table import SessionTable
 from mafl_opt.formulations.pricing import DeviceProgram, Prices, best_batches
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
+from mafl_opt.solvers.branching import verdict
 from mafl_opt.solvers.prices import fleet
 from mafl_opt.solvers.prices.fleet import proving, search
 from mafl_opt.solvers.prices.fleet.arcs import Room, Table, scratch
@@ -32,6 +33,13 @@ from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
 def drawn(devices, seed, slots=6, **changes):
     scenario = mo.Scenario.draw(devices=devices, tasks=2, slots=slots, seed=seed)
     return scenario.replace(**changes) if changes else scenario
+
+
+def solved(scenario, gap):
+    """Solve by what `prices` does on large fleets, however few devices there are."""
+    run = Run(problem=Problem(scenario=scenario), options=Options(gap=gap))
+    certificate, limit = fleet.solve(run)
+    return run.plan("prices", verdict(run), certificate, limit=limit)
 
 
 def answers(scenario, table, *, start=None, rounds=30, tolerance=0.0):
@@ -204,23 +212,23 @@ def test_every_leaf_is_worth_what_its_own_mixture_is(monkeypatch):
     ],
 )
 def test_hard_fleets_are_planned_and_their_bounds_derived(changes, gap):
-    scenario = drawn(70, 2, slots=6, energy_weight=0.05)
+    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
     joules = np.asarray(scenario.devices.energy_budget_j)
     given = {
         name: joules * value if name.endswith("_j") else np.array(value)
         for name, value in changes.items()
     }
-    plan = mo.solve(scenario.replace(**given), backend="prices", gap=gap)
+    plan = solved(scenario.replace(**given), gap)
     assert plan.termination is mo.Termination.GAP_REACHED
     assert mo.check(scenario.replace(**given), plan, certificate=True).ok
 
 
 def test_a_target_above_all_mixtures_leaves_the_best_bound_there_is(monkeypatch):
-    scenario = drawn(70, 2, slots=6, energy_weight=0.05)
-    good = mo.solve(scenario, backend="prices", gap=5e-3)
+    scenario = drawn(60, 2, slots=6, energy_weight=0.05)
+    good = solved(scenario, 5e-3)
     # Planned at no price at all, which leaves the bound as the only thing to work on.
     monkeypatch.setattr(search, "_SHARES", ())
-    poor = mo.solve(scenario, backend="prices", gap=1e-6)
+    poor = solved(scenario, 1e-6)
     assert poor.termination is mo.Termination.STALLED
     assert poor.bound > good.bound - 1e-3 * good.objective
     assert poor.bound < good.objective
