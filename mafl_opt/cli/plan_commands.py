@@ -33,7 +33,7 @@ __all__ = ["backends", "check", "replay", "solve"]
 #: Exit code of an infeasible plan or a failed check.
 FAILED = 1
 # Above so many devices the default backend falls far behind `prices`.
-_MANY_DEVICES = 60
+_MANY_DEVICES = 40
 
 
 @click.command()

@@ -443,10 +443,10 @@ def test_program_solves_checks_and_refuses_from_a_shell(files):
 @pytest.mark.parametrize(
     ("devices", "chosen", "told"),
     [
-        (61, (), True),
-        (60, (), False),
-        (61, ("--backend", "conic"), False),
-        (61, ("--quiet",), False),
+        (41, (), True),
+        (40, (), False),
+        (41, ("--backend", "conic"), False),
+        (41, ("--quiet",), False),
     ],
 )
 def test_the_default_on_a_large_fleet_points_to_prices(solver, tmp_path, devices, chosen, told):

@@ -12,9 +12,9 @@ from mafl_opt.solvers.recovery import first_plan
 
 __all__ = ["Prices"]
 
-# Up to so many devices patterns prove more in less time; up to so many they close what devices at
-# prices leave open (docs/regimes.md). Above, few devices are fractional anyway.
-_SMALL, _MIDDLE = 60, 150
+# Up to so many devices patterns prove more in less time, whatever the budgets; up to so many more they
+# close what devices at multipliers leave open (docs/decisions/0033). Above, few are fractional anyway.
+_SMALL, _MIDDLE = 40, 150
 # Smallest gap for which that is tried: nearer, a middle fleet's tree would grow without an end.
 _NEAREST = 1e-4
 # What stalls there.
