@@ -12,8 +12,8 @@ from mafl_opt.solvers.recovery import first_plan
 
 __all__ = ["Prices"]
 
-# Up to so many devices patterns prove more in less time, whatever the budgets; up to so many more they
-# close what devices at multipliers leave open (docs/decisions/0033). Above, few are fractional anyway.
+# Up to so many devices patterns prove more in less time, whatever the budgets; up to so many more
+# they close what devices at multipliers leave open (decision 0033). Above, few are fractional.
 _SMALL, _MIDDLE = 40, 150
 # Smallest gap for which that is tried: nearer, a middle fleet's tree would grow without an end.
 _NEAREST = 1e-4
