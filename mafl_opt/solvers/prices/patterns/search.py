@@ -47,6 +47,8 @@ _CLOSE, _CLOSE_GAPS = 1e-5, 0.1
 _LOOSE = 0.3
 # Part of a node's gap that patterns of whole slots have to close to be worth their time.
 _WIDER = 0.15
+# Without a time limit a search ends when the last half of so many nodes closed less of the gap.
+_PATIENCE, _PAY = 400, 0.05
 # Moves of annealing a device and slot: to begin with, and around what dives find.
 _QUICK, _POLISH = 300, 600
 # Counts that are tried before one is split on, and how far.
@@ -206,11 +208,13 @@ class Search:
             self._shave(self.root)
         solved, seek, asked = 0, 2, False
         stuck: set[int] = set()
+        bounds: list[float] = []
         while not self.run.stop():
             after(self)
             self.run.raise_bound(self.bound, f"node {solved}")
             open_ = [node for node in leaves(self.root) if node.bound < self.target]
-            if not open_ or self._proved:
+            bounds.append(self.bound)
+            if not open_ or self._proved or self._stalled(bounds):
                 return
             open_ = [node for node in open_ if id(node) not in stuck]
             if not open_:
@@ -230,6 +234,12 @@ class Search:
                 seek = 2 * solved
             if not self._split(node, found):
                 stuck.add(id(node))
+
+    def _stalled(self, bounds: list[float]) -> bool:
+        """Whether the last half of many nodes closed too little to go on without a time limit."""
+        if self.run.options.time_limit is not None or len(bounds) < _PATIENCE:
+            return False
+        return bounds[-1] - bounds[len(bounds) // 2] < _PAY * (self.target - bounds[-1])
 
     def _bound(self, node: Node, effort: Effort) -> Found | None:
         """Bound a node; None where no plan better than the target is in it."""
