@@ -20,7 +20,7 @@ from mafl_opt.solvers.prices.fleet.torch_engine import TorchEngine
 from mafl_opt.solvers.registry import solve
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
-DEVICES = 70
+DEVICES = 60
 GAP = 0.02
 
 
