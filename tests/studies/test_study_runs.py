@@ -189,7 +189,7 @@ def test_interrupted_planning_is_no_result(tmp_path, monkeypatch):
     """Backends return what they have on Ctrl-C; that must not be kept as if it were finished."""
     from mafl_opt.solvers import greedy
 
-    def interrupted(schedule):
+    def interrupted(schedule, stop=None):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(greedy, "fill", interrupted)
