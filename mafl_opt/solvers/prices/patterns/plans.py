@@ -137,8 +137,9 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
         relaxation.barred |= spent[sessions.device] + cheapest > master.budget[sessions.device]
         relaxation.barred |= (sent >= s.network.uplink_capacity)[sessions.upload - 1]
     relaxation.barred = np.zeros(len(sessions), dtype=bool)
+    # Refused ones too: the master must not lack them from now on.
+    master.fix(np.array(fixed + refused, dtype=np.int64), 0.0, np.inf)
     if fixed:
-        master.fix(np.array(fixed + refused, dtype=np.int64), 0.0, np.inf)
         offer_patterns(run, relaxation, np.array(fixed, dtype=np.int64), "dive")
 
 

@@ -163,6 +163,8 @@ class Search:
         for node in leaves(self.root):
             box = self._box(node)
             node.bound = math.inf if box.empty else self.relaxation.price(node.prices, box).bound
+            # The certificate has to say how the bound was found.
+            node.whole_slots = self.relaxation.whole_slots
 
     # -- plans -----------------------------------------------------------------------------
 
