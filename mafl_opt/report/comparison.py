@@ -12,7 +12,7 @@ from typing import Any
 
 from mafl_opt.core.arguments import require_path
 from mafl_opt.core.check import CLAIM_TOLERANCE
-from mafl_opt.core.files import make_folder, write_text
+from mafl_opt.core.files import make_folder, remove_leftovers, write_text
 from mafl_opt.core.inputs import require_scenario
 from mafl_opt.core.locks import sole_use
 from mafl_opt.core.scenario import Scenario
@@ -25,6 +25,7 @@ from mafl_opt.solvers.trials import Comparison, Ending, Trial
 __all__ = ["compare", "comparison_digest", "describe_comparison", "save_comparison"]
 
 _MIB = 1024.0**2
+_CURVES = "time_to_gap.png"
 
 
 def compare(
@@ -84,16 +85,18 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
 
     ``comparison.json`` and ``comparison.csv`` hold a row a backend, ``curves.csv`` a row a trace
     entry, ``time_to_gap.png`` the curves, and ``BACKEND.json`` the plan of each backend that has
-    one.
+    one. What a killed process left half-written of them is removed; for whoever alone writes there.
     """
+    plans = {f"{t.backend}.json": t.plan for t in comparison.trials if t.plan is not None}
+    for name in ("comparison.json", "comparison.csv", "curves.csv", _CURVES, *plans):
+        remove_leftovers(folder / name)
     digest = comparison_digest(comparison)
     write_text(folder / "comparison.json", json.dumps(digest, indent=1, allow_nan=False) + "\n")
     write_text(folder / "comparison.csv", _csv(digest["backends"]))
     write_text(folder / "curves.csv", _csv(gap_curves(comparison)))
-    for trial in comparison.trials:
-        if trial.plan is not None:
-            trial.plan.save(folder / f"{trial.backend}.json")
-    draw_gap_curves(comparison, folder / "time_to_gap.png")
+    for name, plan in plans.items():
+        plan.save(folder / name)
+    draw_gap_curves(comparison, folder / _CURVES)
 
 
 def comparison_digest(comparison: Comparison) -> dict[str, Any]:

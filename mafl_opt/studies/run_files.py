@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import parse_json, read_text, write_text
+from mafl_opt.core.files import parse_json, read_text, remove_leftovers, write_text
 from mafl_opt.studies.cell import Cell
 from mafl_opt.studies.experiment import Row
 
-__all__ = ["RunFile", "load_run", "remove_leftovers", "run_path", "save_run"]
+__all__ = ["RunFile", "load_run", "run_path", "save_run"]
 
 #: Bytes of a run file; the largest of the studies have some hundred rows.
 _LIMIT = 1 << 26
@@ -50,12 +50,6 @@ def save_run(path: Path, cell: Cell, world: str, run: RunFile) -> None:
         "wall_seconds": run.wall_seconds,
     }
     write_text(path, json.dumps({"sha256": _digest(body), **body}, allow_nan=False) + "\n")
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of a file; for whoever alone may write it."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
 
 
 def load_run(path: Path, cell: Cell, world: str) -> RunFile | None:

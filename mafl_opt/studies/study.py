@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mafl_opt.core.errors import InputError
-from mafl_opt.core.files import make_folder, parse_json, read_text, write_text
+from mafl_opt.core.files import make_folder, parse_json, read_text, remove_leftovers, write_text
 from mafl_opt.core.locks import claim
 from mafl_opt.report.canvas import SUFFIXES, save_figure
 from mafl_opt.studies.cell import LAYOUT
@@ -19,7 +19,7 @@ from mafl_opt.studies.description import Description, describe
 from mafl_opt.studies.engines import ENGINES, Job, run_jobs
 from mafl_opt.studies.experiment import Row, get_experiment
 from mafl_opt.studies.results import TABLES, Results
-from mafl_opt.studies.run_files import RunFile, load_run, remove_leftovers, run_path
+from mafl_opt.studies.run_files import RunFile, load_run, run_path
 
 __all__ = ["StudyResult", "StudyState", "study"]
 

@@ -14,6 +14,7 @@ from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import branch, certificate, verdict
+from mafl_opt.solvers.cones import OutOfTime
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
 from mafl_opt.solvers.minlp.engine import highs_version
@@ -46,14 +47,21 @@ class Minlp:
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             warm_up(run, improver)
-            branch(
-                run, improver, lambda top: LinearRelaxation(run.problem, top).solve, leaves,
-                most_boxes=_MOST_BOXES,
-            )  # fmt: skip
-            if not gap_reached(run):
-                search(run, improver, leaves)
+            in_time = True
+            try:
+                branch(
+                    run, improver, lambda top: LinearRelaxation(run.problem, top).solve, leaves,
+                    most_boxes=_MOST_BOXES,
+                )  # fmt: skip
+                if not gap_reached(run):
+                    search(run, improver, leaves)
+            except OutOfTime:
+                # Plans can still use what is left of it.
+                in_time = False
             if not gap_reached(run):
                 polish(run, improver)
+                if not in_time and not gap_reached(run):
+                    run.termination = run.termination or Termination.TIME_LIMIT
         proof = _certificate(run, leaves)
         ended = verdict(run)
         if ended is Termination.OPTIMAL and proof is not None and proof["kind"] != "lagrangian":

@@ -18,6 +18,7 @@ from mafl_opt.formulations.pricing import Box
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import objective_ceiling
+from mafl_opt.solvers.cones import OutOfTime
 from mafl_opt.solvers.improve import Improver, fill
 from mafl_opt.solvers.leaves import Leaf, RelaxedPoint
 from mafl_opt.solvers.minlp.engine import DUAL_TOLERANCE, TOLERANCE, Answer, Engine
@@ -56,7 +57,13 @@ class LinearRelaxation:
         self._engine: Engine | None = None
 
     def solve(self, box: Box, top: float, time_limit: float | None) -> RelaxedPoint | None:
-        """Solve on a box. None: no time to write it down, or no point from HiGHS."""
+        """Solve on a box. None: too large to write down, or no point from HiGHS.
+
+        Raises
+        ------
+        OutOfTime
+            When too little time is left to write it down.
+        """
         began = time.perf_counter()
 
         def left() -> float | None:
@@ -85,8 +92,12 @@ class LinearRelaxation:
 
 
 def _affordable(points: int, seconds: float | None) -> bool:
-    most = _MOST_POINTS if seconds is None else min(_MOST_POINTS, seconds * _PER_SECOND)
-    return points <= most
+    """Whether so many points can be written down at all; raises `OutOfTime` if not in time."""
+    if points > _MOST_POINTS:
+        return False
+    if seconds is not None and points > seconds * _PER_SECOND:
+        raise OutOfTime
+    return True
 
 
 def gap_reached(run: Run) -> bool:
