@@ -11,8 +11,8 @@ from nl_file import read_nl
 from small_scenarios import plain_scenario
 
 from mafl_opt.cli.main import main
+from mafl_opt.formulations.natural_model import natural_model
 from mafl_opt.formulations.problem import Problem
-from mafl_opt.solvers.minlp import natural_model
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.core.status import PointStatus, Termination
+from mafl_opt.formulations.natural_model import BLOCKS
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.minlp import export_model
-from mafl_opt.solvers.minlp import natural as natural_module
 
 #: Round-off of sums whose terms are of order one, scaled as the model is.
 ROUND_OFF = 1e-9
@@ -193,7 +193,7 @@ def test_file_and_checker_agree_on_random_sessions(seed, tmp_path):
 def test_nl_file_has_the_integers_and_the_names_of_the_model(tmp_path):
     file = exported(plain_scenario(), tmp_path)
     blocks = {name.split("[")[0] for name in file.rows}
-    assert blocks == set(natural_module.BLOCKS)
+    assert blocks == set(BLOCKS)
     assert {name.split("[")[0] for name in file.columns} == {"x", "y", "l", "B", "f", "Xi"}
     assert len(set(file.columns)) == len(file.columns)
     assert len(set(file.rows)) == len(file.rows)

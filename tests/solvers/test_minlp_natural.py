@@ -10,8 +10,8 @@ from tolerances import CANCELLED
 
 import mafl_opt as mo
 from mafl_opt.formulations.bound import session_terms
+from mafl_opt.formulations.natural_model import fix_plan, natural_model, violations
 from mafl_opt.formulations.problem import Problem, session_energy
-from mafl_opt.solvers.minlp import fix_plan, natural_model, violations
 
 ROUND_OFF = 1e-9
 

@@ -13,8 +13,8 @@ from tolerances import SCIP_ROWS
 
 import mafl_opt as mo
 from mafl_opt.cli.main import main
+from mafl_opt.formulations.natural_model import fix_plan, natural_model
 from mafl_opt.formulations.problem import Problem
-from mafl_opt.solvers.minlp import fix_plan, natural_model
 from mafl_opt.solvers.minlp.other import _schedule
 
 scip = pytest.mark.skipif(

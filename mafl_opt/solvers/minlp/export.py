@@ -14,12 +14,12 @@ from pyomo.repn.plugins.nl_writer import NLWriter
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.files import atomic_path
 from mafl_opt.formulations.boxes import box_rules
+from mafl_opt.formulations.natural_model import natural_model
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf, reprice
-from mafl_opt.solvers.minlp.natural import natural_model
 from mafl_opt.solvers.minlp.search import LinearRelaxation, make_master
 from mafl_opt.solvers.recovery import warm_up
 
@@ -36,7 +36,7 @@ def export_model(problem: Problem, path: str | Path) -> None:
     ----------
     problem : Problem
     path : path
-        ``.nl`` or ``.gms``: P in natural form, whole (`natural.natural_model` says what its
+        ``.nl`` or ``.gms``: P in natural form, whole (`formulations.natural_model` says what its
         variables and constraints are). Beside an .nl file stand one with the suffix ``.row`` and
         one with ``.col``: the names of its constraints, then its objective, and of its variables,
         a line each in the order of the .nl file. ``.mps``: the master, the mixed-integer relaxation

@@ -14,10 +14,11 @@ from pyomo.opt.base.solvers import UnknownSolver
 from mafl_opt.core.errors import InputError
 from mafl_opt.core.plan import Plan
 from mafl_opt.core.status import Termination
+from mafl_opt.formulations.natural_model import fix_plan, natural_model
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
-from mafl_opt.solvers.improve import Improver, fill
-from mafl_opt.solvers.minlp.natural import fix_plan, natural_model
+from mafl_opt.solvers.improve import Improver
+from mafl_opt.solvers.minlp.rounding import rounded
 from mafl_opt.solvers.recovery import polish, warm_up
 from mafl_opt.solvers.schedule import Schedule
 
@@ -112,23 +113,15 @@ def _call(
 
 def _schedule(problem: Problem, model: pyo.ConcreteModel) -> Schedule:
     """Sessions of a point, the surest first, as far as they fit together."""
-    c, schedule = problem.columns, Schedule(problem)
-    weight = np.array(
-        [
-            pyo.value(model.y[key], exception=False) or 0.0
-            for key in zip(
-                c.device.tolist(), c.task.tolist(), c.receive.tolist(), c.upload.tolist(),
-                c.iterations.tolist(), strict=True,
-            )
-        ]
+    c = problem.columns
+    keys = list(
+        zip(
+            c.device.tolist(), c.task.tolist(), c.receive.tolist(), c.upload.tolist(),
+            c.iterations.tolist(), strict=True,
+        )
     )  # fmt: skip
-    for k in np.argsort(-weight, kind="stable").tolist():
-        if weight[k] < _CHOSEN:
-            break
-        session = (c.device[k], c.task[k], c.receive[k], c.upload[k])
-        size = round(pyo.value(model.B[tuple(int(n) for n in session)]))
-        batch = int(np.clip(size, 1, c.batch_hi[k]))
-        if schedule.fits(k, batch):
-            schedule.insert(k, batch)
-    fill(schedule)
-    return schedule
+    weight = np.array([pyo.value(model.y[key], exception=False) or 0.0 for key in keys])
+    chosen = np.flatnonzero(weight >= _CHOSEN)
+    size = [round(pyo.value(model.B[keys[k][:4]])) for k in chosen]
+    batch = np.clip(np.array(size, dtype=np.int64), 1, c.batch_hi[chosen])
+    return rounded(problem, chosen, batch, weight[chosen], _CHOSEN)

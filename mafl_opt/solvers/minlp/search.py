@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mafl_opt.formulations.boxes import BoxRules, box_rules
 from mafl_opt.formulations.pricing import Box
@@ -19,12 +18,12 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.branching import objective_ceiling
 from mafl_opt.solvers.cones import OutOfTime
-from mafl_opt.solvers.improve import Improver, fill
+from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf, RelaxedPoint
 from mafl_opt.solvers.minlp.engine import DUAL_TOLERANCE, TOLERANCE, Answer, Engine
 from mafl_opt.solvers.minlp.master import Master
 from mafl_opt.solvers.minlp.points import batch_range, grid, whole
-from mafl_opt.solvers.schedule import Schedule
+from mafl_opt.solvers.minlp.rounding import rounded
 
 __all__ = ["LinearRelaxation", "gap_reached", "make_master", "search"]
 
@@ -37,6 +36,8 @@ _TANGENT_ROUNDS = 3
 _TANGENT_SHARE, _GAP_SHARE, _LOSS_SHARE = 0.1, 0.4, 0.4
 # Tangents of the relaxation, in scaled objectives.
 _TIGHT = 1e-4
+# Below this a session of a binary point is not chosen.
+_CHOSEN = 1e-3
 # A bound that may be off by more than this part of itself is not claimed.
 _MOST_LOSS = 1e-4
 
@@ -187,7 +188,8 @@ def _solve(run: Run, improver: Improver, master: Master) -> Answer:
         answer = engine.solve(time_limit=run.remaining(), gap=_GAP_SHARE * aim)
         if answer.values is None:
             return answer
-        plan = improver.descend(_schedule(run.problem, master, answer.values["z"]))
+        points, z = master.points, answer.values["z"]
+        plan = improver.descend(rounded(run.problem, points.column, points.batch, z, _CHOSEN))
         run.offer(plan, "HiGHS and local search")
         if not answer.done or run.stop():
             return answer
@@ -210,19 +212,3 @@ def _split(run: Run, master: Master, node: _Node, answer: Answer) -> list[_Node]
     left[j] = right[j] = at
     halves = (replace(leaf, high=left), replace(leaf, low=right))
     return [replace(node, leaf=half) for half in halves]
-
-
-def _schedule(problem: Problem, master: Master, z: NDArray[np.float64]) -> Schedule:
-    """Turn a master's point into a schedule: sessions by weight, with the batch sizes that fit."""
-    schedule, columns = Schedule(problem), problem.columns
-    for p in np.argsort(-z, kind="stable"):
-        if z[p] < 1e-3:
-            break
-        k, batch = int(master.points.column[p]), int(master.points.batch[p])
-        one = np.array([k])
-        if schedule.room(one)[0]:
-            left = columns.take(one).batch_within(schedule.energy_left()[columns.device[k]])
-            if left[0] >= 1:
-                schedule.insert(k, int(min(batch, left[0])))
-    fill(schedule)
-    return schedule

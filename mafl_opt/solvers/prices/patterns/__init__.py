@@ -12,9 +12,9 @@ from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.prices.compilation import compile_ahead, is_compiled
 from mafl_opt.solvers.prices.patterns.checkpoint import Journal
-from mafl_opt.solvers.prices.patterns.kernel import solve_slots
 from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
 from mafl_opt.solvers.prices.patterns.search import Search
+from mafl_opt.solvers.prices.patterns.slots import solve_slots
 from mafl_opt.solvers.recovery import first_plan
 from mafl_opt.solvers.schedule import Schedule
 
@@ -65,7 +65,7 @@ def solve(run: Run) -> dict[str, Any] | None:
             return None
         journal.save(search)
     proof = search.certificate()
-    run.raise_bound(search.bound, "tree")
+    run.raise_bound(search.nodes.proved, "tree")
     return proof
 
 

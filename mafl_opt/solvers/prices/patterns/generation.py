@@ -12,8 +12,9 @@ from mafl_opt.formulations.boxes import BoxRules
 from mafl_opt.formulations.limits import widened
 from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.prices.patterns.box import Box, block_minimum
+from mafl_opt.solvers.prices.patterns.columns import Patterns
 from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
-from mafl_opt.solvers.prices.patterns.master import Master, Patterns, Point
+from mafl_opt.solvers.prices.patterns.master import Master, Point
 from mafl_opt.solvers.prices.patterns.multipliers import Multipliers
 from mafl_opt.solvers.prices.patterns.sessions import Sessions
 from mafl_opt.solvers.schedule import Schedule

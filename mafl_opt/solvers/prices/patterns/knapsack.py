@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mafl_opt.solvers.prices.patterns.kernel import solve_knapsacks, solve_slots
+from mafl_opt.solvers.prices.patterns.kernel import solve_knapsacks
+from mafl_opt.solvers.prices.patterns.slots import solve_slots
 
 __all__ = ["Choices", "Knapsacks"]
 
