@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba as nb
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "is_compiled"]
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function at its first call, without Python objects.
 
     Where nothing can be written, beside the code, in the user's cache or in NUMBA_CACHE_DIR, every
-    process compiles anew.
+    process compiles anew. numba notices when the file of a function changes, but not when one that
+    it calls does; so a function is compiled anew when any file in its folder has changed.
 
     Parameters
     ----------
@@ -24,9 +27,32 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return nb.njit(cache=True, **options)(function)
+            dispatcher = nb.njit(cache=True, **options)(function)
         except RuntimeError:
             # numba's word for: no place.
             return nb.njit(**options)(function)
+        for index, is_fresh in _kept(dispatcher):
+            if not is_fresh:
+                index.unlink(missing_ok=True)
+        return dispatcher
 
     return decorate
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether a compiled function is here or in numba's cache, or nothing can be kept there."""
+    if function.signatures or function.stats.cache_path is None:
+        return True
+    return any(is_fresh for _, is_fresh in _kept(function))
+
+
+def _kept(function: Any) -> list[tuple[Path, bool]]:
+    """List what numba's cache holds of a function, and whether it is newer than its folder."""
+    source = Path(function.py_func.__code__.co_filename)
+    found = Path(function.stats.cache_path).glob(f"{source.stem}.{function.py_func.__name__}-*.nbi")
+    return [(index, index.stat().st_mtime >= _newest(source.parent)) for index in found]
+
+
+@cache
+def _newest(folder: Path) -> float:
+    return max(source.stat().st_mtime for source in folder.glob("*.py"))

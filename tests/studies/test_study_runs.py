@@ -136,7 +136,7 @@ def test_killed_study_goes_on_where_it_was(whole, tmp_path):
                 path.unlink()
     # As of a kill in the middle of a write.
     path = runs(tmp_path)[0]
-    half = [path.with_name(f".{path.name}.x1.json"), tmp_path / ".results.csv.x1.csv"]
+    half = [path.with_name(f".{path.name}.ab12_xyz.json"), tmp_path / ".results.csv.ab12_xyz.csv"]
     path.unlink()
     for left in half:
         left.write_text("{")

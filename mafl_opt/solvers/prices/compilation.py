@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-__all__ = ["compile_ahead", "is_compiled"]
+from mafl_opt.core.compiling import is_compiled
+
+__all__ = ["compile_ahead"]
 
 _POLL_S = 0.05
 
@@ -46,12 +47,3 @@ def compile_ahead(stop: Callable[[], bool], command: str, last: Any) -> None:
         if child.poll() is None:
             child.kill()
             child.wait()
-
-
-def is_compiled(function: Any) -> bool:
-    """Whether a function is here or in numba's cache, or nothing can be kept there."""
-    folder, source = function.stats.cache_path, Path(function.py_func.__code__.co_filename)
-    if function.signatures or folder is None:
-        return True
-    found = Path(folder).glob(f"{source.stem}.{function.py_func.__name__}-*.nbi")
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in found)

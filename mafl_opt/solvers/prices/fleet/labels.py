@@ -28,6 +28,9 @@ Ints = NDArray[np.int64]
 # Options of a device and labels altogether; one that needs more keeps its bound by price.
 _OPTIONS = 1 << 14
 _LABELS = 1 << 17
+# Parts of the gap that are searched one after the other, and what may come of it but a plan.
+_PARTS = (1 / 16, 1 / 4, 1.0)
+_NONE, _TOO_MANY = -1, -2
 
 
 class Pool(NamedTuple):
@@ -162,6 +165,9 @@ def within_budget(
 ):  # fmt: skip
     """Solve a device exactly within its budget, given its best energy price.
 
+    The best plan is looked for a little above the bound first, then further up: few columns are
+    that good, and finding none proves as much.
+
     Parameters
     ----------
     price, bound : float
@@ -176,15 +182,37 @@ def within_budget(
     bound, cost, size
         As given, improved; the plan is in ``s.plan``.
     """
+    proved, gap = bound, cost - tolerance - bound
+    for part in _PARTS:
+        limit = bound + part * gap
+        best, count = _below(i, fleet, tasks, table, room, price, bound, limit, pool, s)
+        if count >= 0:
+            return best, best, count
+        if count == _TOO_MANY:
+            break
+        proved = limit
+    return proved, cost, size
+
+
+@inner
+def _below(i, fleet, tasks, table, room, price, bound, limit, pool, s):
+    """Find the best plan of those that cost less than a limit.
+
+    Returns
+    -------
+    cost : float
+    size : int
+        Its sessions, which are in ``s.plan``; `_NONE` where there is no such plan, `_TOO_MANY`
+        where there was no room to find out.
+    """
     slots, stale = s.cost.shape
-    limit = cost - tolerance
     budget = fleet.budget[i]
     gap = limit - bound
     solve_arcs(i, fleet, tasks, table, room, tasks.energy_weight + price, gap, s)
     _backward(s)
     count = _list_options(i, fleet, tasks, table, room, price, gap, pool, s)
     if count < 0:
-        return bound, cost, size
+        return limit, _TOO_MANY
     order, start = _fronts(count, slots * stale, pool)
     # Labels of slot g are first[g]..first[g + 1] - 1; label 0 is the empty plan.
     first = np.zeros(slots + 2, dtype=np.int64)
@@ -197,7 +225,7 @@ def within_budget(
         end = first[u]
         for k in range(first[u - 1], first[u]):
             if end == most:
-                return bound, cost, size
+                return limit, _TOO_MANY
             pool.energy[end], pool.cost[end] = pool.energy[k], pool.cost[k]
             pool.head[end, 0], pool.head[end, 1] = pool.head[k, 0], pool.head[k, 1]
             end += 1
@@ -212,7 +240,7 @@ def within_budget(
                     if total + price * (energy - budget) + s.back[u] >= limit:
                         continue
                     if end == most:
-                        return bound, cost, size
+                        return limit, _TOO_MANY
                     pool.energy[end], pool.cost[end] = energy, total
                     pool.head[end, 0], pool.head[end, 1] = k, o
                     end += 1
@@ -234,11 +262,11 @@ def within_budget(
         if pool.cost[k] < limit:
             best, limit = k, pool.cost[k]
     if best < 0:
-        return max(bound, cost - tolerance), cost, size
+        return limit, _NONE
     size, k = 0, best
     while pool.head[k, 1] >= 0:
         for part in range(5):
             s.plan[size, part] = pool.option[pool.head[k, 1], 1 + part]
         size += 1
         k = pool.head[k, 0]
-    return limit, limit, size
+    return limit, size

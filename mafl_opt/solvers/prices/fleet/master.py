@@ -2,7 +2,8 @@
 
 Devices are cut into groups; every price table asked so far gives a column a group: what the group's
 plans add up to. The ratio is relaxed on a box of A_j and Y_j = (N_j - Gamma'_j) / A_j (see
-`ratio`): tangents of Gamma'_j / A_j, and the two upper planes of the product Y_j A_j (McCormick).
+`ratio`): the convex hull of (A, Y, Y A, Gamma' / A) is that of the two ends of Y, so A has a share
+and tangents of Gamma' / A at either, and Y is their mixture.
 Its duals are prices of everything devices share. Scaled: N by Gamma', A by half the step caps' sum,
 limits to 1. A trust region can hold the duals of the limits near given prices: a column that adds
 to a limit at the highest price, and one that takes of it at the lowest (boxstep method).
@@ -99,28 +100,35 @@ class Master:
         self._group_row = shared
         self._progress_row = shared + groups
         self._error_row = self._progress_row + self.num_tasks
+        self._end_row = self._error_row + self.num_tasks
+        self._tangent_row = self._end_row + 4 * self.num_tasks
         for _ in range(self.num_tasks):
             lp.addRow(0.0, _INF, 0, none, nothing)
-        for _ in range(2 * self.num_tasks):
+        for _ in range(5 * self.num_tasks):
             lp.addRow(-_INF, 0.0, 0, none, nothing)
-        self._tangent_row = self._error_row + 2 * self.num_tasks
         points = progress_points(1.0, 1.0).size
-        for _ in range(points * self.num_tasks):
+        for _ in range(2 * points * self.num_tasks):
             lp.addRow(-_INF, _INF, 0, none, nothing)
-        # A, Y, what stands for Gamma' / A, what A is short of; planes get numbers with the box.
-        for j in range(self.num_tasks):
-            row = np.array([self._progress_row + j], dtype=np.int32)
-            lp.addCol(0.0, 0.0, 1.0, 1, row, np.array([-1.0]))
+        # A at the low and the high end of Y, what stands for Gamma' / A there, the weight of the
+        # high end, what A is short of; more numbers come with the box.
+        for end in range(2):
+            for j in range(self.num_tasks):
+                rows = [self._progress_row + j, *(self._end_row + 4 * j + 2 * end + np.arange(2))]
+                index = np.array(rows, dtype=np.int32)
+                lp.addCol(0.0, 0.0, 1.0, 3, index, np.array([-1.0, 1.0, -1.0]))
         price = tasks.weight * self.by_error / self.by_progress / scale
-        for j in range(self.num_tasks):
-            lp.addCol(price[j], 0.0, _INF, 0, none, nothing)
-        for j in range(self.num_tasks):
-            rows = np.arange(points, dtype=np.int32) + self._tangent_row + points * j
-            lp.addCol(price[j], 0.0, _INF, points, rows, np.ones(points))
+        for end in range(2):
+            for j in range(self.num_tasks):
+                rows = np.arange(points, dtype=np.int32) + self._tangent_row
+                rows += points * (2 * j + end)
+                lp.addCol(price[j], 0.0, _INF, points, rows, np.ones(points))
+        for _ in range(self.num_tasks):
+            lp.addCol(0.0, 0.0, 1.0, 0, none, nothing)
         for j in range(self.num_tasks):
             row = np.array([self._progress_row + j], dtype=np.int32)
             lp.addCol(0.0, 0.0, _INF, 1, row, np.array([1.0]))
-        self._fixed = 4 * self.num_tasks
+        self._price = price
+        self._fixed = 6 * self.num_tasks
         lp.addCol(0.0, 1.0, 1.0, 0, none, nothing)
         self._trust = np.arange(2 * shared, dtype=np.int32) + self._fixed + 1
         for side in (-1.0, 1.0):
@@ -170,9 +178,9 @@ class Master:
         uplink = totals[1 + 2 * most : 1 + 2 * most + slots] / np.maximum(tasks.capacity, 1.0)
         step = totals[1 + 2 * most + slots :].reshape(-1, most) / tasks.cap
         index = np.concatenate([
-            np.arange(self._group_row), np.arange(self._progress_row, self._tangent_row)
+            np.arange(self._group_row), np.arange(self._progress_row, self._end_row)
         ])  # fmt: skip
-        return index, np.concatenate([uplink, step.ravel(), progress, error, error])
+        return index, np.concatenate([uplink, step.ravel(), progress, error])
 
     def dual(self, box: Range) -> tuple[float, Table]:
         """Highest value of the dual on a box at a table asked so far, and that table."""
@@ -224,23 +232,27 @@ class Master:
         least, top = box.excess_low / by_ratio, box.excess_high / by_ratio
         start = tasks.start / self.by_error
         worth = tasks.weight * tasks.start / box.low**2 * self.by_progress / self.scale
-        for j in np.flatnonzero(self._used):
-            lp.changeColCost(int(3 * most + j), _ELASTIC + _DEARER * worth[j])
-            lp.changeColBounds(int(j), low[j], high[j])
-            lp.changeColBounds(int(most + j), least[j], top[j])
-            # R <= Y_u A + A_l (Y - Y_u) and R <= Y_l A + A_u (Y - Y_l).
-            for row, excess, progress in (
-                (self._error_row + j, top[j], low[j]),
-                (self._error_row + most + j, least[j], high[j]),
-            ):
-                lp.changeCoeff(int(row), int(j), -excess)
-                lp.changeCoeff(int(row), int(most + j), -progress)
-                lp.changeRowBounds(int(row), -_INF, -excess * progress)
+        offset = float(self._price[self._used] @ least[self._used])
+        for j in np.flatnonzero(self._used).tolist():
+            ends, weight = (j, most + j), 4 * most + j
+            lp.changeColCost(5 * most + j, _ELASTIC + _DEARER * worth[j])
+            lp.changeColCost(weight, self._price[j] * (top[j] - least[j]))
+            for end, excess in zip(ends, (least[j], top[j]), strict=True):
+                lp.changeColBounds(end, 0.0, high[j])
+                lp.changeCoeff(self._error_row + j, end, -excess)
+            # (1 - w) A_l <= A <= (1 - w) A_u at the low end, the same with w at the high one.
+            row = self._end_row + 4 * j
+            for k, value in enumerate((high[j], -low[j], -high[j], low[j])):
+                lp.changeCoeff(row + k, weight, value)
+                lp.changeRowBounds(row + k, -_INF, value if k < 2 else 0.0)
             points = progress_points(low[j], high[j])
-            for k, at in enumerate(points):
-                row = self._tangent_row + points.size * j + k
-                lp.changeCoeff(int(row), int(j), start[j] / at**2)
-                lp.changeRowBounds(int(row), 2.0 * start[j] / at, _INF)
+            for end, column in enumerate(ends):
+                row = self._tangent_row + points.size * (2 * j + end)
+                for k, at in enumerate(points.tolist()):
+                    steep = 2.0 * start[j] / at
+                    lp.changeCoeff(row + k, column, start[j] / at**2)
+                    lp.changeCoeff(row + k, weight, -steep if end else steep)
+                    lp.changeRowBounds(row + k, 0.0 if end else steep, _INF)
         lp.run()
         if lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             raise ArithmeticError(f"HiGHS: {lp.modelStatusToString(lp.getModelStatus())}")
@@ -250,7 +262,7 @@ class Master:
         totals = self._totals[0] + chosen @ np.array(self._totals[1:])
         shares = np.bincount(self._asked, chosen, minlength=len(self.tables))
         slots = self.num_slots
-        error = dual[self._error_row : self._tangent_row].reshape(2, most).sum(axis=0)
+        error = dual[self._error_row : self._end_row]
         progress = -dual[self._progress_row : self._error_row]
         table = Table(
             error=np.maximum(error, 0.0) / self.by_error * self._used,
@@ -259,9 +271,11 @@ class Master:
             step=np.maximum(dual[slots : slots * (1 + most)], 0.0).reshape(slots, most) / tasks.cap,
         )
         return Point(
-            value=float(lp.getObjectiveValue()) * self.scale, error=totals[1 : 1 + most],
+            value=(float(lp.getObjectiveValue()) + offset) * self.scale,
+            error=totals[1 : 1 + most],
             progress=totals[1 + most : 1 + 2 * most], 
-            ratio=x[most : 3 * most].reshape(2, most).sum(axis=0) * by_ratio,
+            ratio=(x[2 * most : 4 * most].reshape(2, most).sum(axis=0) + least
+                   + x[4 * most : 5 * most] * (top - least)) * by_ratio,
             energy=float(totals[0]), table=table, shares=shares / max(float(shares.sum()), 1e-300),
         )  # fmt: skip
 

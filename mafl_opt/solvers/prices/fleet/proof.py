@@ -29,8 +29,12 @@ Floats = NDArray[np.float64]
 _PROMISE = 0.6
 _MOST_ASKED = 3
 _MOST_NODES, _DEEPEST = 20_000, 200
+# The least part of the way to the master's table that is gone.
+_LEAST_STEP = 0.05
+# Part of the way from the point to the farthest end of a range, in logs, that stays with the point.
+_NEAR = 0.25
 # How near the mixtures of plans, relative, the bound is brought where it cannot reach the target.
-_SPARE = 1e-4
+_SPARE = 3e-5
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +119,9 @@ class Proof:
             promised = point.value - node.bound > _PROMISE * (target - node.bound)
             if promised and node.asked < _MOST_ASKED:
                 node.asked += 1
-                table = blend(mix(self.mixtures.tables, node.weights), point.table, 0.5)
+                reach = 2.0 * (target - node.bound) / (point.value - node.bound)
+                old = 1.0 - float(np.clip(reach, _LEAST_STEP, 0.5))
+                table = blend(mix(self.mixtures.tables, node.weights), point.table, old)
                 if not self.mixtures.has(table):
                     self.mixtures.add(table, ask(table))
                     self._put(node)
@@ -146,15 +152,7 @@ class Proof:
         loose = t.weight * ((t.start + point.error) / at - point.ratio)
         # A task without weight has no ratio.
         j = int(np.argmax(np.where(t.weight > 0, loose, -np.inf)))
-        tall = box.excess_high[j] - box.excess_low[j]
-        tall /= 0.5 * (box.excess_high[j] + box.excess_low[j])
-        wide = np.log(box.high[j] / box.low[j])
-        what = "progress" if wide > tall else "excess"
-        low, high = (
-            (box.low[j], box.high[j]) if wide > tall else (box.excess_low[j], box.excess_high[j])
-        )
-        value = at[j] if wide > tall else point.error[j] / at[j]
-        value = float(np.clip(value, low + 0.3 * (high - low), high - 0.3 * (high - low)))
+        what, value = _cut(box, j, float(at[j]), float(point.error[j] / at[j]))
         node.split = (what, j, value)
         for part in box.split(what, j, value):
             inside = tighten(part)
@@ -183,6 +181,24 @@ class Proof:
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as a certificate lists it, with tables numbered as they were added."""
         return _listed(self._root)
+
+
+def _cut(box: Range, task: int, progress: float, excess: float) -> tuple[str, float]:
+    """Choose what to split the ranges of a task at: what is far from a point is cut off.
+
+    On the side of the point ranges stay wide enough that plans near it are in one part.
+    """
+    farthest, what, value = -np.inf, "", 0.0
+    for name, low, high, at in (
+        ("progress", box.low[task], box.high[task], progress),
+        ("excess", box.excess_low[task], box.excess_high[task], excess),
+    ):
+        inside = float(np.clip(at, low, high))
+        for end in (low, high):
+            far = abs(float(np.log(end / inside)))
+            if far > farthest:
+                farthest, what, value = far, name, inside * (end / inside) ** _NEAR
+    return what, value
 
 
 def _least(root: _Node) -> float:

@@ -11,7 +11,7 @@ from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.learning import ROUNDS, Lesson, ratio_prices
 from mafl_opt.solvers.prices.fleet.logs import Answer
 from mafl_opt.solvers.prices.fleet.proof import Proof
-from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range
+from mafl_opt.solvers.prices.fleet.ratio import Mixtures, Range, mix
 from mafl_opt.solvers.prices.fleet.sample import Sample
 from mafl_opt.solvers.prices.fleet.whole import Whole
 
@@ -19,6 +19,8 @@ __all__ = ["GUARD", "Prover"]
 
 # The bound that is worked for is this part of the gap below the plan; on the sample, a smaller one.
 _CLOSER, _REHEARSAL = 0.98, 0.85
+# Ranges about the relaxed optimum in which plans are looked for.
+_NEAR = 1.02
 # More devices than this are asked with budgets at their last price first.
 _HUGE = 300_000
 #: Values of tables are lowered by this part of the magnitudes they are sums of: the checker widens
@@ -48,6 +50,7 @@ class Prover:
     ) -> None:  # fmt: skip
         self._run, self._sample, self._whole = run, sample, whole
         self._first, self._root, self._tighten = lesson.table, root, tighten
+        self._point = lesson.point
         progress = np.where(sample.tasks.weight > 0, lesson.point.progress, 1.0)
         self._typical = ratio_prices(sample.tasks, progress, lesson.point.error)
         self.proof: Proof | None = None
@@ -78,6 +81,17 @@ class Prover:
             target = self._target(incumbent, 1.0)
             self.proof.push(target, self._ask, self._tighten, self._run.stop, self._refine)
             self._run.raise_bound(self.bound, "tree")
+
+    def table(self) -> Table:
+        """Return the best prices for plans near the relaxed optimum."""
+        point, used = self._point, self._sample.tasks.weight > 0
+        progress = np.where(used, point.progress, 1.0)
+        excess = np.where(used, np.maximum(point.error, 1e-12) / progress, 1.0)
+        narrow = Range(
+            low=progress / _NEAR, high=progress * _NEAR,
+            excess_low=excess / _NEAR, excess_high=excess * _NEAR,
+        )  # fmt: skip
+        return mix(self._mixtures.tables, self._mixtures.best(narrow)[1])
 
     @property
     def bound(self) -> float:

@@ -142,7 +142,7 @@ class Search:
             bounds = root_range(self.fleet, self.tasks, incumbent)
             self._prover = Prover(run, sample, whole, lesson, *bounds)
             self._prover.work(incumbent)
-            self._close_in(plan, names, lesson.table, self._prover)
+            self._close_in(plan, names, self._prover)
 
     def _sample(
         self, name: str, strata: list[tuple[Ints, float]], acting: int,
@@ -236,14 +236,14 @@ class Search:
             if np.isfinite(plan.objective):
                 self._offer(plan.sessions(names), "assignment")
 
-    def _close_in(self, plan: Assignment, names: Ints, table: Table, prover: Prover) -> None:
+    def _close_in(self, plan: Assignment, names: Ints, prover: Prover) -> None:
         """Improve the plan and prove, in turns, to the gap or until neither brings anything."""
         run, idle, turn = self.run, 0, 0
         left = self._missing(plan, prover)
         while 0.0 < left < np.inf and idle < _IDLE and not run.stop():
             turn += 1
             aim = prover.bound / (1.0 - run.options.gap)
-            self._improve(plan, names, partial(self._turn, plan, table, turn, aim))
+            self._improve(plan, names, partial(self._turn, plan, prover.table(), turn, aim))
             prover.push(plan.objective)
             before, left = left, self._missing(plan, prover)
             idle = idle + 1 if before - left < _PAYS * before else 0

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from mafl_opt.core.compiling import is_compiled
 from mafl_opt.core.locks import sole_use
 from mafl_opt.solvers.annealing import compile_moves
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.improve import Improver
-from mafl_opt.solvers.prices.compilation import compile_ahead, is_compiled
+from mafl_opt.solvers.prices.compilation import compile_ahead
 from mafl_opt.solvers.prices.patterns.checkpoint import Journal
 from mafl_opt.solvers.prices.patterns.knapsack import Knapsacks
 from mafl_opt.solvers.prices.patterns.search import Search
