@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 _OPTIONS = 1 << 14
 _LABELS = 1 << 17
 # Parts of the gap that are searched one after the other, and what may come of it but a plan.
-_PARTS = (1 / 16, 1 / 4, 1.0)
+_PARTS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0)
 _NONE, _TOO_MANY = -1, -2
 
 
