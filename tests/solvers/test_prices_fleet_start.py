@@ -92,7 +92,7 @@ def test_functions_are_compiled_where_nothing_can_be_kept(monkeypatch):
 @pytest.mark.parametrize(("devices", "tasks", "slots"), [(41, 8, 4), (41, 12, 12)])
 def test_many_tasks_are_solved_with_a_gap(devices, tasks, slots):
     scenario = mo.Scenario.draw(devices=devices, tasks=tasks, slots=slots, seed=0)
-    plan = mo.solve(scenario, "prices", time_limit=60, gap=0.05)
+    plan = mo.solve(scenario, "prices", time_limit=15, gap=0.05)
     assert plan.point is mo.PointStatus.FEASIBLE
     assert plan.gap is not None
     assert mo.check(scenario, plan, certificate=True).ok

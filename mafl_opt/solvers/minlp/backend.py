@@ -19,7 +19,7 @@ from mafl_opt.solvers.improve import Improver
 from mafl_opt.solvers.leaves import Leaf
 from mafl_opt.solvers.minlp.engine import highs_version
 from mafl_opt.solvers.minlp.other import solve_natural
-from mafl_opt.solvers.minlp.search import LinearRelaxation, gap_reached, search
+from mafl_opt.solvers.minlp.search import LinearRelaxation, search
 from mafl_opt.solvers.recovery import polish, warm_up
 
 __all__ = ["Minlp"]
@@ -47,21 +47,21 @@ class Minlp:
         with run.interruptible():
             improver = Improver(run.problem, run.options.seed, run.stop)
             warm_up(run, improver)
-            in_time = True
+            ended = Termination.STALLED
             try:
                 branch(
                     run, improver, lambda top: LinearRelaxation(run.problem, top).solve, leaves,
                     most_boxes=_MOST_BOXES,
                 )  # fmt: skip
-                if not gap_reached(run):
+                if verdict(run) is Termination.STALLED:
                     search(run, improver, leaves)
             except OutOfTime:
-                # Plans can still use what is left of it.
-                in_time = False
-            if not gap_reached(run):
+                # The search for plans can use what is left.
+                ended = Termination.TIME_LIMIT
+            if verdict(run) is Termination.STALLED:
                 polish(run, improver)
-                if not in_time and not gap_reached(run):
-                    run.termination = run.termination or Termination.TIME_LIMIT
+            if verdict(run) is Termination.STALLED:
+                run.termination = run.termination or ended
         proof = _certificate(run, leaves)
         ended = verdict(run)
         if ended is Termination.OPTIMAL and proof is not None and proof["kind"] != "lagrangian":

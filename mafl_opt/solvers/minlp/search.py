@@ -1,4 +1,4 @@
-"""Boxes of A_j: prices from the linear relaxation, and integer programs where boxes are left open.
+"""Boxes of A_j: prices from the linear relaxation, and an integer program where one is left open.
 
 A plan better than the incumbent lies in a leaf that is not closed, and uses only columns and batch
 sizes that the leaf's prices do not rule out (`points.batch_range`). On those the integer program
@@ -8,7 +8,6 @@ is a relaxation of P, so that HiGHS's lower bound, less its tolerances, is one o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,15 +24,15 @@ from mafl_opt.solvers.minlp.master import Master
 from mafl_opt.solvers.minlp.points import batch_range, grid, whole
 from mafl_opt.solvers.minlp.rounding import rounded
 
-__all__ = ["LinearRelaxation", "gap_reached", "make_master", "search"]
+__all__ = ["LinearRelaxation", "make_master", "search"]
 
 # Batch sizes of the relaxation grow by this factor: any prices give a valid bound.
 _GROWTH = 2.0
 # Points that Pyomo writes down in a second, roughly, and as many as there is memory and time for.
 _PER_SECOND, _MOST_POINTS = 5_000, 100_000
 _TANGENT_ROUNDS = 3
-# How far tangents may be off, HiGHS's own gap and what a box of A may lose, by the gap asked for.
-_TANGENT_SHARE, _GAP_SHARE, _LOSS_SHARE = 0.1, 0.4, 0.4
+# How far tangents may be off, and HiGHS's own gap, by the gap asked for.
+_TANGENT_SHARE, _GAP_SHARE = 0.1, 0.4
 # Tangents of the relaxation, in scaled objectives.
 _TIGHT = 1e-4
 # Below this a session of a binary point is not chosen.
@@ -75,10 +74,8 @@ class LinearRelaxation:
                 return None
             rules = box_rules(self._problem)
             self._master = Master(self._problem, rules, self._points, self._top, integer=False)
-            self._master.frame(box.progress_min, box.progress_max)
-            self._engine = Engine(self._master)
-        else:
-            self._master.frame(box.progress_min, box.progress_max)
+        self._master.frame(box.progress_min, box.progress_max)
+        self._engine = self._engine or Engine(self._master)
         for more in range(_TANGENT_ROUNDS, -1, -1):
             answer = self._engine.solve(time_limit=left(), gap=_TIGHT)
             if answer.values is None or answer.value is None or not answer.done:
@@ -101,23 +98,8 @@ def _affordable(points: int, seconds: float | None) -> bool:
     return True
 
 
-def gap_reached(run: Run) -> bool:
-    """Whether the bound is within the gap asked for."""
-    if run.bound is None or run.best is None:
-        return False
-    return run.objective - run.bound <= run.options.gap * abs(run.objective)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Node:
-    """A leaf, and the bound claimed for it, at least the one its prices prove."""
-
-    leaf: Leaf
-    claim: float
-
-
 def search(run: Run, improver: Improver, leaves: list[Leaf]) -> None:
-    """Solve integer programs on the leaves, weakest first, and split where A has too wide a range.
+    """Solve an integer program on every leaf that is left open, weakest first.
 
     Parameters
     ----------
@@ -128,30 +110,20 @@ def search(run: Run, improver: Improver, leaves: list[Leaf]) -> None:
         A cover of every plan better than the incumbent.
     """
     rules, ceiling = box_rules(run.problem), objective_ceiling(run.problem)
-    nodes = [_Node(leaf=leaf, claim=leaf.bound) for leaf in leaves]
-    closed = np.inf
-    while nodes and not run.stop():
+    claims = np.array([leaf.bound for leaf in leaves])
+    for k in np.argsort(claims, kind="stable").tolist():
         top = min(run.objective, ceiling)
-        node = min(nodes, key=lambda node: node.claim)
-        if node.claim >= top * (1.0 - run.options.gap):
+        if run.stop() or claims[k] >= top * (1.0 - run.options.gap):
             return
-        nodes.remove(node)
-        master = make_master(run.problem, rules, node.leaf, top, run.remaining())
-        if master is None:
-            return
+        master = make_master(run.problem, rules, leaves[k], top, run.remaining())
         loss = _tolerance_loss(run.problem, rules, top)
-        if loss > _MOST_LOSS:
+        if master is None or loss > _MOST_LOSS:
             return
         answer = _solve(run, improver, master)
         bound = 1.0 if answer.infeasible else answer.bound
         if bound is not None:
-            node = replace(node, claim=max(node.claim, min(bound - loss, 1.0) * top))
-        halves = _split(run, master, node, answer)
-        nodes += halves
-        if not halves:
-            closed = min(closed, node.claim)
-        claimed = min([closed, *(node.claim for node in nodes)])
-        run.raise_bound(min(claimed, run.objective), "HiGHS")
+            claims[k] = max(claims[k], min(bound - loss, 1.0) * top)
+        run.raise_bound(min(float(claims.min()), run.objective), "HiGHS")
         if not answer.done and not answer.infeasible:
             return
 
@@ -195,20 +167,3 @@ def _solve(run: Run, improver: Improver, master: Master) -> Answer:
             return answer
         if not master.tighten(answer.values, max(_TANGENT_SHARE * aim, TOLERANCE)):
             return answer
-
-
-def _split(run: Run, master: Master, node: _Node, answer: Answer) -> list[_Node]:
-    """Halve the range of A of the task whose ratio is missed most; none where little is lost."""
-    if answer.values is None or not answer.done:
-        return []
-    n, a, t = (answer.values[name] for name in ("N", "A", "t"))
-    loose = np.where(a > 0, n / np.where(a > 0, a, 1.0) - t, 0.0)
-    most = int(np.argmax(loose))
-    leaf, j = node.leaf, int(master.used[most])
-    at = float(np.sqrt(leaf.low[j]) * np.sqrt(leaf.high[j]))
-    if loose.sum() <= _LOSS_SHARE * run.options.gap or not leaf.low[j] < at < leaf.high[j]:
-        return []
-    left, right = leaf.high.copy(), leaf.low.copy()
-    left[j] = right[j] = at
-    halves = (replace(leaf, high=left), replace(leaf, low=right))
-    return [replace(node, leaf=half) for half in halves]

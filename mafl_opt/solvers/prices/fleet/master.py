@@ -119,9 +119,9 @@ class Master:
         price = tasks.weight * self.by_error / self.by_progress / scale
         for end in range(2):
             for j in range(self.num_tasks):
-                rows = np.arange(points, dtype=np.int32) + self._tangent_row
-                rows += points * (2 * j + end)
-                lp.addCol(price[j], 0.0, _INF, points, rows, np.ones(points))
+                first = self._tangent_row + points * (2 * j + end)
+                index = np.arange(first, first + points, dtype=np.int32)
+                lp.addCol(price[j], 0.0, _INF, points, index, np.ones(points))
         for _ in range(self.num_tasks):
             lp.addCol(0.0, 0.0, 1.0, 0, none, nothing)
         for j in range(self.num_tasks):
