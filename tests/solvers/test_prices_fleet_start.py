@@ -58,7 +58,7 @@ def test_first_plan_is_had_without_the_compiler():
         "def refuse(*args, **more): raise AssertionError('compiled')\n"
         "numba.core.dispatcher.Dispatcher.compile = refuse\n"
         "import mafl_opt as mo\n"
-        "plan = mo.solve(mo.Scenario.draw(devices=70, seed=1), 'prices', time_limit=0.5)\n"
+        "plan = mo.solve(mo.Scenario.draw(devices=70, seed=1), 'prices', time_limit=0.001)\n"
         "assert plan.point == 'FEASIBLE' and plan.termination == 'TIME_LIMIT', plan\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

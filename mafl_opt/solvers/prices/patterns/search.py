@@ -31,6 +31,9 @@ __all__ = ["Search"]
 
 # Share of what a node lacks that ratios lose from which on they are split.
 _LOOSE = 0.3
+# Part of the way from the relaxed point to the far end of a range, in logs, that stays with it;
+# ranges that begin at 0 count from this part of their high end.
+_NEAR, _LEAST_PART = 0.3, 1e-6
 # Without a time limit a search ends when the last half of so many nodes closed less of the gap.
 _PATIENCE, _PAY = 400, 0.05
 # Moves of annealing a device and slot: to begin with, and around what dives find.
@@ -182,18 +185,25 @@ class Search:
         return self._split_ratio(node, j, float(point.progress[j]), float(true[j]))
 
     def _split_ratio(self, node: Node, j: int, progress: float, excess: float) -> bool:
-        """Split the relatively wider of a task's two ranges."""
+        """Split a range of a task: cut off what is far from the relaxed point.
+
+        Plans near that point stay inside one part.
+        """
         box = self.nodes.box(node)
-        ends = (
+        farthest, split = 0.0, {}
+        for kind, low, high, at in (
             ("progress", box.low[j], box.high[j], progress),
             ("excess", box.excess_low[j], box.excess_high[j], excess),
-        )
-        kind, low, high, at = max(ends, key=lambda end: (end[2] - end[1]) / max(end[2], 1e-300))
-        if high - low <= 1e-9 * high:
-            return False
-        inner = 0.2 * (high - low)
-        node.part({kind: j, "at": float(np.clip(at, low + inner, high - inner))})
-        return True
+        ):
+            low = max(float(low), _LEAST_PART * float(high))
+            inside = float(np.clip(at, low, high))
+            for end in (low, float(high)):
+                far = abs(math.log(end / inside))
+                if far > max(farthest, 1e-9):
+                    farthest, split = far, {kind: j, "at": inside * (end / inside) ** _NEAR}
+        if split:
+            node.part(split)
+        return bool(split)
 
     def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
         """Try the splits on some counts for a few rounds and make the one that gains most."""

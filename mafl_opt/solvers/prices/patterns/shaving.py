@@ -14,6 +14,8 @@ __all__ = ["Shaving"]
 
 # Part of the way from an end of a range to the plan's point that probing tries to cut off.
 _PROBED, _ROUNDS = 0.6, 25
+# Ends in a row, from the widest range on, of which nothing can be cut off before it ends.
+_FAILURES = 3
 # Smallest part of a total that is cut off, rounds of cutting with a node's own multipliers and of
 # bisection, and what their bound may lose by rounding.
 _LEAST_CUT, _TRIMS, _BISECTIONS, _ROUND_OFF = 1e-3, 8, 20, 1e-9
@@ -35,10 +37,12 @@ class Shaving:
         self._nodes.bound(node)
         self._nodes.run.raise_bound(self._nodes.proved, "root")
         node = self.trim(node)
+        failed = 0
         for kind, j, side in self._ends(node):
-            if node.bound >= self._nodes.target or self._nodes.run.stop():
-                return
-            node = self._shave_end(node, kind, j, side) or node
+            if node.bound >= self._nodes.target or self._nodes.run.stop() or failed == _FAILURES:
+                break
+            rest = self._shave_end(node, kind, j, side)
+            failed, node = (failed + 1, node) if rest is None else (0, rest)
         self._nodes.run.raise_bound(self._nodes.proved, "shaved")
 
     def trim(self, node: Node) -> Node:
