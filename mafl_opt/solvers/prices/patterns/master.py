@@ -105,6 +105,8 @@ class Master:
         )  # fmt: skip
         self._highs: Any = quiet_highs(
             presolve="off",
+            # New columns leave the basis feasible: the primal simplex method goes on from there.
+            simplex_strategy=4,
             simplex_scale_strategy=0,
             dual_feasibility_tolerance=1e-9,
             primal_feasibility_tolerance=1e-9,
