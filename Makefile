@@ -5,9 +5,10 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 WHEEL_PYTHON := .venv-wheel/bin/python
-# Solving and training through the faces, from every layer, in about a minute; the working tree gets
+# Solving and training through the faces, from every layer, in about two minutes; the working tree gets
 # all tests.
-WHEEL_TESTS := $(addprefix tests/,packaging core cli report validation)
+WHEEL_TESTS := $(addprefix tests/,packaging core/test_check.py core/test_certificate_patterns.py cli report \
+    validation/test_replay_run.py validation/test_checkpoint.py)
 # What the runs with other dependencies check: every dependency is called by one of them.
 QUICK_TESTS := $(addprefix tests/,packaging core cli report conformance validation/test_replay_run.py \
     validation/test_checkpoint.py solvers/test_minlp.py solvers/test_prices_fleet_resume.py)

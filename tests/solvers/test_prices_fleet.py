@@ -42,15 +42,19 @@ def solved(scenario, gap):
     return run.plan("prices", verdict(run), certificate, limit=limit)
 
 
-def answers(scenario, table, *, start=None, rounds=30, tolerance=0.0):
+def answers(scenario, table, *, start=None, rounds=30, tolerance=0.0, labels=None):
     devices, tasks = fleet_of(scenario), tasks_of(scenario)
     price = np.zeros(devices.size) if start is None else start.copy()
     bound, cost = np.zeros(devices.size), np.zeros(devices.size)
     slots, most = scenario.num_slots, scenario.num_tasks
     totals = np.zeros(1 + 2 * most + slots * (1 + most))
     room = Room(uplink=tasks.capacity, step=np.tile(tasks.cap, (slots, 1)))
+    given = pool()
+    if labels is not None:
+        few = {name: getattr(given, name)[:labels] for name in ("head", "energy", "cost")}
+        given = given._replace(**few)
     price_devices(
-        devices, tasks, table, room, price, rounds, tolerance, pool(), scratch(tasks), bound, cost,
+        devices, tasks, table, room, price, rounds, tolerance, given, scratch(tasks), bound, cost,
         totals,
     )  # fmt: skip
     return bound, cost, totals
@@ -123,6 +127,22 @@ def test_budgets_are_kept_exactly(share, error, ratio, toll):
     assert cost == pytest.approx(expected, rel=CANCELLED, abs=CANCELLED)
     assert bound == pytest.approx(expected, rel=CANCELLED, abs=CANCELLED)
     assert totals[0] <= scenario.devices.energy_budget_j.sum() * (1 + CANCELLED)
+
+
+def test_what_labels_that_run_out_have_proved_is_true_and_kept():
+    scenario = drawn(30, 2)
+    budget = 0.15 * scenario.devices.energy_budget_j
+    scenario = scenario.replace(**{"devices.energy_budget_j": budget})
+    table = table_of(scenario, 2)
+    exact, cost, _ = answers(scenario, table)
+    assert exact == pytest.approx(cost, rel=CANCELLED, abs=CANCELLED)
+    proved = [answers(scenario, table, labels=labels)[0] for labels in (1, 300, 3000)]
+    for bound in proved:
+        assert (bound <= exact + CANCELLED * np.abs(exact)).all()
+    # More labels prove more, and some of it without the whole being settled.
+    assert (np.diff(proved, axis=0) >= -CANCELLED * np.abs(exact)).all()
+    between = (proved[1] > proved[0] + 1e-9) & (proved[1] < exact - 1e-9)
+    assert between.any()
 
 
 def test_answers_add_up_to_what_the_plans_cost():
