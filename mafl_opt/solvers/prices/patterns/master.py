@@ -319,18 +319,18 @@ class Master:
         )  # fmt: skip
         return point, prices
 
-    def integer(self, effort: int, seconds: float | None, patterns: Ints) -> Ints | None:
+    def integer(self, effort: int, seconds: float, patterns: Ints) -> Ints | None:
         """Solve the program over some patterns taken whole; returns those taken, None without any.
 
         Parameters
         ----------
         effort : int
             How often HiGHS may ask whether to go on.
-        seconds : float or None
+        seconds : float
         patterns : (chosen patterns,)
         """
         highs = quiet_highs(
-            time_limit=highspy.kHighsInf if seconds is None else max(seconds, 0.01),
+            time_limit=max(seconds, 0.01),
             mip_rel_gap=1e-5,
         )
         program = self._highs.getLp()

@@ -143,7 +143,9 @@ def dive(run: Run, relaxation: Relaxation, box: Box, prices: Multipliers) -> Non
         offer_patterns(run, relaxation, np.array(fixed, dtype=np.int64), "dive")
 
 
-def solve_integer(run: Run, relaxation: Relaxation, box: Box, effort: int) -> None:
+def solve_integer(
+    run: Run, relaxation: Relaxation, box: Box, effort: int, seconds: float
+) -> None:  # fmt: skip
     """Solve the program over the patterns of least reduced cost with whole numbers, by HiGHS."""
     master = relaxation.master
     master.set_box(box)
@@ -154,7 +156,7 @@ def solve_integer(run: Run, relaxation: Relaxation, box: Box, effort: int) -> No
     least = np.argsort(reduced, kind="stable")[:_PROGRAM]
     # What costs more than the gap is in no better plan.
     least = least[reduced[least] <= run.objective - solved[0].value]
-    chosen = master.integer(effort, run.remaining(), least)
+    chosen = master.integer(effort, seconds, least)
     if chosen is not None:
         offer_patterns(run, relaxation, chosen, "integer program")
 

@@ -13,7 +13,7 @@ from mafl_opt.solvers.annealing import Annealer
 from mafl_opt.solvers.base import Run
 from mafl_opt.solvers.prices.patterns.batches import resized
 from mafl_opt.solvers.prices.patterns.bounding import Bounding
-from mafl_opt.solvers.prices.patterns.box import tighten
+from mafl_opt.solvers.prices.patterns.box import Box, tighten
 from mafl_opt.solvers.prices.patterns.counting import fractional_counts
 from mafl_opt.solvers.prices.patterns.generation import Effort, Found
 from mafl_opt.solvers.prices.patterns.multipliers import Count
@@ -40,6 +40,8 @@ _PATIENCE, _PAY = 400, 0.05
 _QUICK, _POLISH = 300, 600
 # Rounds that a split on a count is tried for.
 _TRY_ROUNDS = 4
+# Share of the time that such searches may take together, and seconds that each may at least.
+_SHARE, _LEAST_S = 0.4, 2.0
 # A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on
 # others.
 _GOOD, _FIRST_EFFORT, _EFFORT = 1e-4, 20, 20
@@ -59,6 +61,8 @@ class Search:
         self.annealer = Annealer(run.problem, np.random.default_rng(run.options.seed), run.stop)
         self._anneal(_QUICK, warm=False)
         self.nodes = Bounding(run)
+        #: Seconds that programs over whole patterns took.
+        self._spent = 0.0
 
     def certificate(self) -> dict[str, Any]:
         """Return the tree with its multipliers, no deeper than its bound needs."""
@@ -105,7 +109,7 @@ class Search:
         dive(self.run, nodes.relaxation, narrow, prices)
         self._anneal(_POLISH, warm=True)
         if self.run.objective - value > _GOOD * abs(value) and not self.run.stop():
-            solve_integer(self.run, nodes.relaxation, narrow, _FIRST_EFFORT)
+            self._take_whole(narrow, _FIRST_EFFORT)
 
     def _plans_near(self, node: Node, found: Found, effort: int) -> None:
         """Look for plans about the relaxed point of a node."""
@@ -117,7 +121,16 @@ class Search:
         dive(self.run, relaxation, narrow, found.prices)
         self._anneal(_POLISH, warm=True)
         if not self.run.stop():
-            solve_integer(self.run, relaxation, narrow, effort)
+            self._take_whole(narrow, effort)
+
+    def _take_whole(self, box: Box, effort: int) -> None:
+        """Solve the program over whole patterns; its time is a share of that of the search."""
+        began, left = self.run.seconds, self.run.remaining()
+        most = max(_LEAST_S, _SHARE * began - self._spent)
+        solve_integer(
+            self.run, self.nodes.relaxation, box, effort, most if left is None else min(most, left)
+        )
+        self._spent += self.run.seconds - began
 
     # -- proof -----------------------------------------------------------------------------
 
