@@ -18,7 +18,7 @@ from mafl_opt.solvers.cones import OutOfTime, minimise
 from mafl_opt.solvers.conic import relaxation
 from mafl_opt.solvers.improve import Improver, fill
 from mafl_opt.solvers.prices import patterns
-from mafl_opt.solvers.prices.patterns import search
+from mafl_opt.solvers.prices.patterns import bounding
 from mafl_opt.solvers.recovery import warm_up
 from mafl_opt.solvers.sca import surrogate
 from mafl_opt.solvers.schedule import Schedule
@@ -172,14 +172,14 @@ def test_reserve_is_taken_off_the_time_limit(fleet, clock):
 
 def test_search_on_a_small_fleet_ends_with_the_node_in_which_time_ran_out(clock, monkeypatch):
     """By this clock a node takes 100 seconds, and nothing else any."""
-    inner = search.Search._bound
+    inner = bounding.Bounding.bound
 
-    def bound(self, node, effort):
+    def bound(self, node, effort=None):
         assert clock[0] < 1000.0
         clock[0] += 100.0
         return inner(self, node, effort)
 
-    monkeypatch.setattr(search.Search, "_bound", bound)
+    monkeypatch.setattr(bounding.Bounding, "bound", bound)
     small = Problem(scenario=mo.Scenario.draw(devices=4, tasks=2, slots=4, seed=1))
     run = Run(problem=small, options=Options(time_limit=1000.0, gap=0.0), began=0.0)
     proof = patterns.solve(run)
