@@ -32,7 +32,7 @@ def test_distribution_holds_every_file_of_the_package(members, kind):
     files = [
         file.relative_to(ROOT).as_posix()
         for file in PACKAGE.rglob("*")
-        if file.is_file() and file.suffix != ".pyc"
+        if file.is_file() and file.parent.name != "__pycache__"
     ]
     assert {"mafl_opt/py.typed", "mafl_opt/core/default.toml"} <= set(files)
     assert not set(files) - members[kind]
