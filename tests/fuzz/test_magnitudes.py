@@ -72,3 +72,10 @@ def test_most_kinds_of_scenarios_are_among_them():
     assert 0.3 <= len(finite) / len(optima) <= 0.9
     assert min(value for value in finite if value > 0) < 1e-6
     assert max(finite) > 1e12
+
+
+@pytest.mark.parametrize("seed", [30254, 30287, 30622, 31713, 32124, 32135])
+def test_prices_survives_what_once_stopped_it(seed):
+    """Quotients that overflow or are 0 / 0, ranges that end at 0, columns that HiGHS refuses."""
+    scenario = scenario_of_any_magnitude(seed)
+    assert faults(scenario, "prices", enumerate_optimum(scenario)[0]) == []

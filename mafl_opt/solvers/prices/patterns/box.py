@@ -65,7 +65,7 @@ def tighten(rules: BoxRules, box: Box, top: float) -> Box:
         # The most a task's ratio can be.
         ratio = (top - (terms.sum() - terms)) / w
         spare = ratio - least[used]
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(spare > 0, start / spare, np.where(start > 0, np.inf, 0.0))
         low[used] = np.maximum(low[used], reach)
         most[used] = np.minimum(most[used], ratio - start / high[used])

@@ -156,7 +156,6 @@ class Master:
             1, np.array([_ARTIFICIAL]), np.zeros(1), np.ones(1), 0, np.zeros(1, np.int32), none,
             np.zeros(0),
         )  # fmt: skip
-        self._rows = rows
         for j in self.used:
             most = self.rules.progress_most[j] / self.progress[j]
             for k in range(_TANGENTS):
@@ -173,7 +172,6 @@ class Master:
             index = np.array([end * tasks + j, 2 * tasks + j, (3 + end) * tasks + j], np.int32)
             value = np.array([1.0 / (2.0 * at), sign, at / (2.0 * c)])
             self._highs.addRow(right, np.inf, 3, index, value)
-            self._rows += 1
 
     def set_box(self, box: Box) -> None:
         """Make ranges of A, Y and counts those of a box, in place.
@@ -216,13 +214,13 @@ class Master:
         """Add a row for a number of sessions, not limited yet."""
         number = self._number(count, self.patterns)
         at = np.flatnonzero(number)
+        # Asked of HiGHS, which refuses tangents of absurd size.
+        self._count_rows.append(self._highs.getNumRow())
         self._highs.addRow(
             0.0, np.inf, at.size, (self._columns + at).astype(np.int32), number[at].astype(float)
         )
-        self._count_rows.append(self._rows)
         self._unlimited.append(True)
         self.counts.append(count)
-        self._rows += 1
 
     def _number(self, count: Count, patterns: Patterns) -> Ints:
         """Return how many sessions of each pattern a count counts; (patterns,)."""
@@ -263,11 +261,13 @@ class Master:
         order = np.argsort(column, kind="stable")
         start = np.searchsorted(column[order], np.arange(len(new))).astype(np.int32)
         cost = s.energy_weight * np.bincount(owner, energy, len(new)) / self.scale
-        self._highs.addCols(
+        status = self._highs.addCols(
             len(new), cost, np.zeros(len(new)), np.full(len(new), np.inf), order.size, start,
             row[order].astype(np.int32), value[order],
         )  # fmt: skip
-        self.patterns = self.patterns.joined(new)
+        # HiGHS refuses factors of absurd size; without the patterns bounds are lower, and as true.
+        if status != highspy.HighsStatus.kError:
+            self.patterns = self.patterns.joined(new)
 
     def keep(self, patterns: Ints) -> None:
         """Take all other patterns out."""

@@ -208,9 +208,12 @@ class Search:
             ("progress", box.low[j], box.high[j], progress),
             ("excess", box.excess_low[j], box.excess_high[j], excess),
         ):
-            low = max(float(low), _LEAST_PART * float(high))
-            inside = float(np.clip(at, low, high))
-            for end in (low, float(high)):
+            high = float(high)
+            low = max(float(low), _LEAST_PART * high)
+            if not 0.0 < low < high < math.inf:
+                continue
+            inside = min(max(at, low), high)
+            for end in (low, high):
                 far = abs(math.log(end / inside))
                 if far > max(farthest, 1e-9):
                     farthest, split = far, {kind: j, "at": inside * (end / inside) ** _NEAR}

@@ -110,9 +110,10 @@ class Shaving:
                 ("progress", box.low[j], box.high[j], progress[j]),
                 ("excess", box.excess_low[j], box.excess_high[j], excess[j]),
             ):
-                size = max(abs(at), 1e-300)
-                out.append((max(at - low, 0.0) / size, kind, j, 0))
-                out.append((max(high - at, 0.0) / size, kind, j, 1))
+                # Of Python, whose quotients overflow to infinity without a warning.
+                size = max(abs(float(at)), 1e-300)
+                out.append((max(float(at - low), 0.0) / size, kind, j, 0))
+                out.append((max(float(high - at), 0.0) / size, kind, j, 1))
         return [entry[1:] for entry in sorted(out, key=lambda e: -e[0])]
 
     def _shave_end(self, node: Node, kind: str, j: int, side: int) -> Node | None:
