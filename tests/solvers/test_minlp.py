@@ -188,9 +188,7 @@ def test_trace_has_the_integer_search_and_rises(claimed):
 def test_time_limit_gives_a_checked_plan_or_none(limit):
     s = mo.Scenario.draw(devices=4, tasks=2, slots=5, seed=0)
     plan = mo.solve(s, "minlp", time_limit=limit, gap=1e-6)
-    # A quick machine may be at the end of what boxes of A can do before a second is over.
-    ends = {mo.Termination.TIME_LIMIT} | ({mo.Termination.STALLED} if limit >= 1.0 else set())
-    assert plan.termination in ends
+    assert plan.termination is mo.Termination.TIME_LIMIT
     if plan.point is mo.PointStatus.FEASIBLE:
         assert mo.check(s, plan).ok
 

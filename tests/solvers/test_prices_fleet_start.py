@@ -14,6 +14,7 @@ from mafl_opt.formulations.problem import Problem
 from mafl_opt.solvers.base import Options, Run
 from mafl_opt.solvers.branching import verdict
 from mafl_opt.solvers.prices import compilation
+from mafl_opt.solvers.prices.cuts import far_cut
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import fleet_of, tasks_of
 from mafl_opt.solvers.prices.fleet.assignment import Assignment
@@ -204,3 +205,20 @@ def test_time_limit_is_kept_with_derivation(tmp_path):
     saved = tmp_path / "plan.json"
     plan.save(saved)
     assert json.loads(Path(saved).read_text())["termination"] in ("TIME_LIMIT", "STALLED")
+
+
+def test_fleet_whose_data_do_not_differ_is_proved():
+    """Without dissimilarity the range of the excess ratio begins at 0."""
+    scenario = mo.Scenario.draw(devices=160, tasks=2, slots=5, seed=4)
+    none = np.zeros_like(scenario.pairs.dissimilarity)
+    scenario = scenario.replace(**{"pairs.dissimilarity": none, "pairs.gradient_drift": none})
+    plan = mo.solve(scenario, "prices", gap=1e-3, time_limit=30)
+    assert plan.termination is mo.Termination.GAP_REACHED
+    assert mo.check(scenario, plan, certificate=True).certified_bound == plan.bound
+
+
+def test_cuts_lie_inside_ranges_and_leave_the_point_room():
+    assert far_cut([("a", 1.0, 16.0, 1.0), ("b", 1.0, 2.0, 1.5)]) == ("a", pytest.approx(2.0))
+    kind, value = far_cut([("a", 0.0, 1.0, 0.5)])
+    assert kind == "a" and 0.0 < value < 0.5
+    assert far_cut([("a", 0.0, 0.0, 0.0), ("b", 1.0, 1.0, 1.0), ("c", 1.0, np.inf, 1.0)]) is None

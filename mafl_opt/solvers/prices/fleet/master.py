@@ -273,7 +273,7 @@ class Master:
         return Point(
             value=(float(lp.getObjectiveValue()) + offset) * self.scale,
             error=totals[1 : 1 + most],
-            progress=totals[1 + most : 1 + 2 * most], 
+            progress=totals[1 + most : 1 + 2 * most],
             ratio=(x[2 * most : 4 * most].reshape(2, most).sum(axis=0) + least
                    + x[4 * most : 5 * most] * (top - least)) * by_ratio,
             energy=float(totals[0]), table=table, shares=shares / max(float(shares.sum()), 1e-300),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mafl_opt.solvers.prices.cuts import far_cut
 from mafl_opt.solvers.prices.fleet.arcs import Table
 from mafl_opt.solvers.prices.fleet.arrays import Fleet, Tasks
 from mafl_opt.solvers.prices.fleet.learning import blend
@@ -31,8 +32,6 @@ _MOST_ASKED = 3
 _MOST_NODES, _DEEPEST = 20_000, 200
 # The least part of the way to the master's table that is gone.
 _LEAST_STEP = 0.05
-# Part of the way from the point to the farthest end of a range, in logs, that stays with the point.
-_NEAR = 0.25
 # How near the mixtures of plans, relative, the bound is brought where it cannot reach the target.
 _SPARE = 3e-5
 
@@ -126,11 +125,10 @@ class Proof:
                     self.mixtures.add(table, ask(table))
                     self._put(node)
                     continue
-            if node.depth == _DEEPEST:
+            if node.depth == _DEEPEST or not self._split(node, point, tighten):
                 # Whatever keeps its bound down, splits do not change it.
                 self._put(node)
                 return
-            self._split(node, point, tighten)
 
     def _holds(self, box: Range, point: Point) -> bool:
         """Whether the totals of a point lie in a box, and need not be missed at a price."""
@@ -145,14 +143,20 @@ class Proof:
         self._count += 1
         heapq.heappush(self._open, (node.bound, self._count, node))
 
-    def _split(self, node: _Node, point: Point, tighten: Callable[[Range], Range | None]) -> None:
-        """Split the task whose ratio the relaxation misses most, where the point lies."""
+    def _split(self, node: _Node, point: Point, tighten: Callable[[Range], Range | None]) -> bool:
+        """Split the task whose ratio the relaxation misses most; false where nothing is left to."""
         box, t = node.box, self.tasks
         at = np.clip(point.progress, box.low, box.high)
         loose = t.weight * ((t.start + point.error) / at - point.ratio)
         # A task without weight has no ratio.
         j = int(np.argmax(np.where(t.weight > 0, loose, -np.inf)))
-        what, value = _cut(box, j, float(at[j]), float(point.error[j] / at[j]))
+        cut = far_cut((
+            ("progress", box.low[j], box.high[j], at[j]),
+            ("excess", box.excess_low[j], box.excess_high[j], point.error[j] / at[j]),
+        ))  # fmt: skip
+        if cut is None:
+            return False
+        what, value = cut
         node.split = (what, j, value)
         for part in box.split(what, j, value):
             inside = tighten(part)
@@ -165,6 +169,7 @@ class Proof:
                 child = _Node(inside, bound, weights, node.depth + 1)
                 self._put(child)
             node.children.append(child)
+        return True
 
     def tables_used(self) -> list[int]:
         """Numbers of the tables that leaves rest on."""
@@ -181,24 +186,6 @@ class Proof:
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as a certificate lists it, with tables numbered as they were added."""
         return _listed(self._root)
-
-
-def _cut(box: Range, task: int, progress: float, excess: float) -> tuple[str, float]:
-    """Choose what to split the ranges of a task at: what is far from a point is cut off.
-
-    On the side of the point ranges stay wide enough that plans near it are in one part.
-    """
-    farthest, what, value = -np.inf, "", 0.0
-    for name, low, high, at in (
-        ("progress", box.low[task], box.high[task], progress),
-        ("excess", box.excess_low[task], box.excess_high[task], excess),
-    ):
-        inside = float(np.clip(at, low, high))
-        for end in (low, high):
-            far = abs(float(np.log(end / inside)))
-            if far > farthest:
-                farthest, what, value = far, name, inside * (end / inside) ** _NEAR
-    return what, value
 
 
 def _least(root: _Node) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mafl_opt.solvers.annealing import Annealer
 from mafl_opt.solvers.base import Run
+from mafl_opt.solvers.prices.cuts import far_cut
 from mafl_opt.solvers.prices.patterns.batches import resized
 from mafl_opt.solvers.prices.patterns.bounding import Bounding
 from mafl_opt.solvers.prices.patterns.box import Box, tighten
@@ -31,16 +32,13 @@ __all__ = ["Search"]
 
 # Share of what a node lacks that ratios lose from which on they are split.
 _LOOSE = 0.3
-# Part of the way from the relaxed point to the far end of a range, in logs, that stays with it;
-# ranges that begin at 0 count from this part of their high end.
-_NEAR, _LEAST_PART = 0.3, 1e-6
 # Without a time limit a search ends when the last half of so many nodes closed less of the gap.
 _PATIENCE, _PAY = 400, 0.05
 # Moves of annealing a device and slot: to begin with, and around what dives find.
 _QUICK, _POLISH = 300, 600
 # Rounds that a split on a count is tried for.
 _TRY_ROUNDS = 4
-# Share of the time that such searches may take together, and seconds that each may at least.
+# Share of the time that programs over whole patterns may take, and seconds that each may at least.
 _SHARE, _LEAST_S = 0.4, 2.0
 # A plan as near the relaxed value of its narrow box needs no more search; what HiGHS may spend on
 # others.
@@ -198,28 +196,15 @@ class Search:
         return self._split_ratio(node, j, float(point.progress[j]), float(true[j]))
 
     def _split_ratio(self, node: Node, j: int, progress: float, excess: float) -> bool:
-        """Split a range of a task: cut off what is far from the relaxed point.
-
-        Plans near that point stay inside one part.
-        """
+        """Split a range of a task; false where there is nothing left to split."""
         box = self.nodes.box(node)
-        farthest, split = 0.0, {}
-        for kind, low, high, at in (
+        found = far_cut((
             ("progress", box.low[j], box.high[j], progress),
             ("excess", box.excess_low[j], box.excess_high[j], excess),
-        ):
-            high = float(high)
-            low = max(float(low), _LEAST_PART * high)
-            if not 0.0 < low < high < math.inf:
-                continue
-            inside = min(max(at, low), high)
-            for end in (low, high):
-                far = abs(math.log(end / inside))
-                if far > max(farthest, 1e-9):
-                    farthest, split = far, {kind: j, "at": inside * (end / inside) ** _NEAR}
-        if split:
-            node.part(split)
-        return bool(split)
+        ))  # fmt: skip
+        if found is not None:
+            node.part({found[0]: j, "at": found[1]})
+        return found is not None
 
     def _split_count(self, node: Node, counted: list[tuple[Count, float]]) -> None:
         """Try the splits on some counts for a few rounds and make the one that gains most."""
